@@ -1,0 +1,1 @@
+"""What a person asks for: forwards, profiles, and the file they are kept in."""
