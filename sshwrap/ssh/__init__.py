@@ -1,0 +1,1 @@
+"""What ssh is told, and what its words mean."""
