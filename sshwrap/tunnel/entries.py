@@ -1,0 +1,73 @@
+"""The words for a forward, a failure and a time that journal, status and screens share."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sshwrap.profile.forward import Forward, Kind
+from sshwrap.ssh.failure import Failure
+
+EVERYWHERE = frozenset({None, "*", "0.0.0.0", "::"})  # noqa: S104 - names, nothing is bound here
+
+
+def rfc3339(wall: float) -> str:
+    """Seconds since the epoch -> "2026-11-22T10:00:00.123Z"."""
+    text = datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds")
+    return text.removesuffix("+00:00") + "Z"
+
+
+def rfc3339_seconds(wall: float) -> str:
+    """Seconds since the epoch -> "2026-11-22T10:00:00Z", as `status --json` has it."""
+    return datetime.fromtimestamp(int(wall), UTC).isoformat().removesuffix("+00:00") + "Z"
+
+
+def host_port(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def address(forward: Forward, allocated_port: int | None, hostname: str) -> str | None:
+    """What a visitor types: "vps.example.com:12345"; None while the server has not chosen a port.
+
+    A remote forward that names no address, or every address, is reached by the server's name; one
+    that names an address by that address. A local forward listens on this machine.
+    """
+    if forward.listen_path is not None:
+        return forward.listen_path
+    port = allocated_port if forward.listen_port == 0 else forward.listen_port
+    if port is None:
+        return None
+    if forward.kind is Kind.REMOTE:
+        host = hostname if forward.listen_host in EVERYWHERE else forward.listen_host
+    else:
+        host = "localhost" if forward.listen_host in EVERYWHERE else forward.listen_host
+    return host_port(host or hostname, port)
+
+
+def connect_end(forward: Forward) -> str:
+    """What it leads to: "localhost:8080", a path, or "socks"."""
+    if forward.connect_path is not None:
+        return forward.connect_path
+    if forward.connect_port is None:
+        return "socks"
+    return host_port(forward.connect_host or "localhost", forward.connect_port)
+
+
+def forward_entry(forward: Forward, allocated_port: int | None, hostname: str) -> dict[str, Any]:
+    """A forward in a journal entry."""
+    return {
+        "kind": str(forward.kind),
+        "address": address(forward, allocated_port, hostname),
+        "connect": connect_end(forward),
+        "allocated_port": allocated_port,
+    }
+
+
+def failure_entry(failure: Failure) -> dict[str, str]:
+    """A failure in a journal entry, and in `status --json` (which adds "at")."""
+    return {
+        "kind": failure.kind,
+        "summary": failure.summary,
+        "said": failure.said,
+        "advice": failure.advice,
+    }

@@ -1,0 +1,110 @@
+"""What happens to a tunnel (events) and what it asks of the world (effects)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sshwrap.profile.forward import Forward
+from sshwrap.profile.model import Profile
+from sshwrap.ssh.evidence import Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One reading of both clocks, in seconds: `mono` for durations, `wall` only to be shown."""
+
+    mono: float
+    wall: float
+
+
+# --- events -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class WantUp:
+    by: str  # "up", "run", "start" …: goes into the journal
+
+
+@dataclass(frozen=True, slots=True)
+class WantDown:
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """The tunnel's deadline has come (and, to start, its turn)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnFailed:
+    said: str  # the system's words
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    evidence: tuple[Evidence, ...]  # in ssh's order
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The process is gone and reaped; one of the two is set."""
+
+    status: int | None
+    signal: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """A profile read anew; `restart` where a running ssh was told something else, or on demand."""
+
+    profile: Profile
+    added: tuple[Forward, ...]  # what ssh_config adds
+    hostname: str
+    restart: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Poke:
+    """Reconnect now (SIGUSR1), or the network is back: whatever waits is due."""
+
+    restart: bool
+
+
+Event = WantUp | WantDown | Deadline | Spawned | SpawnFailed | Heard | Exited | Renew | Poke
+
+
+# --- effects ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Start ssh and answer with Spawned or SpawnFailed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An entry of the journal, without its time and profile."""
+
+    entry: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class HoldDestination:
+    """The server throttles us: nobody starts towards it for so many seconds."""
+
+    seconds: float
+
+
+Effect = Spawn | Signal | Record | HoldDestination

@@ -1,0 +1,486 @@
+"""The life of one tunnel: every transition is in this file and nowhere else.
+
+`step(tunnel, event, now) -> (tunnel, effects)` is pure: it knows no clock, no process and no file.
+`wanted` is the operator's will, `state` the world's; they are separate fields. There is a process
+in starting, up and stopping, and in no other state. Up is only ever said after ssh confirmed every
+forward; an exit that we did not order is a drop, whatever its status. TRANSITIONS is the table of
+the states that each event may lead to; the tests hold `step` to it and docs/architecture.md draws
+it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from signal import SIGKILL, SIGTERM
+from typing import Any
+
+from sshwrap.profile.forward import Forward, Kind
+from sshwrap.ssh.evidence import Evidence, Progress
+from sshwrap.ssh.failure import Disposition, Failure, failure, judge_exit
+from sshwrap.tunnel.backoff import next_delay
+from sshwrap.tunnel.entries import failure_entry, forward_entry, rfc3339
+from sshwrap.tunnel.events import (
+    Deadline,
+    Effect,
+    Event,
+    Exited,
+    Heard,
+    HoldDestination,
+    Moment,
+    Poke,
+    Record,
+    Renew,
+    Signal,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    WantDown,
+    WantUp,
+)
+from sshwrap.tunnel.model import (
+    EVIDENCE_KEPT,
+    WITH_CHILD,
+    ForwardState,
+    State,
+    Streak,
+    Tunnel,
+    forward_states,
+)
+
+START_TIMEOUT = 60.0  # a name look-up and a sign-in have no limit of their own in ssh
+STABLE_AFTER = 10.0
+KILL_AFTER = 5.0
+
+Result = tuple[Tunnel, tuple[Effect, ...]]
+
+
+def step(tunnel: Tunnel, event: Event, now: Moment, jitter: float = 0.0) -> Result:
+    """What becomes of the tunnel and what is to be done. `jitter` in [0, 1) spreads the waits."""
+    handler = _HANDLERS.get((tunnel.state, type(event)))
+    if handler is None:  # the event means nothing in this state
+        return tunnel, ()
+    return handler(tunnel, event, now, jitter)
+
+
+# --- wanted -----------------------------------------------------------------
+
+
+def _want_up(tunnel: Tunnel, event: WantUp, now: Moment, jitter: float) -> Result:
+    if tunnel.wanted:  # it is being restarted already
+        return tunnel, ()
+    record = Record({"event": "wanted", "by": event.by})
+    tunnel = replace(tunnel, wanted=True, away_since=now)
+    if tunnel.state is State.STOPPING:
+        return tunnel, (record,)
+    return _due_now(tunnel, now), (record,)
+
+
+def _want_up_again(tunnel: Tunnel, event: WantUp, now: Moment, jitter: float) -> Result:
+    return _due_now(tunnel, now), ()
+
+
+def _want_down(tunnel: Tunnel, event: WantDown, now: Moment, jitter: float) -> Result:
+    record = Record({"event": "unwanted", "by": event.by})
+    tunnel = replace(tunnel, wanted=False)
+    if tunnel.state in WITH_CHILD:
+        return _stop(tunnel, now, why=None, first=(record,))
+    return _down(tunnel, now), (record,)
+
+
+def _want_down_stopping(tunnel: Tunnel, event: WantDown, now: Moment, jitter: float) -> Result:
+    if not tunnel.wanted:
+        return tunnel, ()
+    record = Record({"event": "unwanted", "by": event.by})
+    return replace(tunnel, wanted=False, ordered=None, away_since=None), (record,)
+
+
+# --- waiting and failed -----------------------------------------------------
+
+
+def _spawn(tunnel: Tunnel, event: Deadline, now: Moment, jitter: float) -> Result:
+    return replace(tunnel, deadline=None), (Spawn(),)
+
+
+def _spawned(tunnel: Tunnel, event: Spawned, now: Moment, jitter: float) -> Result:
+    profile = tunnel.profile
+    fresh = tuple(
+        replace(s, confirmed=False, allocated_port=None, last_allocated=_port_of(s))
+        for s in tunnel.forwards
+    )
+    # Someone who allows a slow connect means it.
+    timeout = max(START_TIMEOUT, 2.0 * profile.connect_timeout + 30.0)
+    return (
+        replace(
+            tunnel,
+            state=State.STARTING,
+            since=now,
+            pid=event.pid,
+            deadline=now.mono + timeout,
+            attempt=tunnel.attempt + 1,
+            forwards=fresh,
+            evidence=(),
+            ordered=None,
+            stable=False,
+            awaits_replies=any(s.forward.kind is Kind.REMOTE for s in fresh),
+        ),
+        (),
+    )
+
+
+def _spawn_failed(tunnel: Tunnel, event: SpawnFailed, now: Moment, jitter: float) -> Result:
+    cause = _failure(tunnel, "spawn_failed", event.said)
+    return _failed_attempt(replace(tunnel, attempt=tunnel.attempt + 1), cause, now, jitter)
+
+
+def _poke_waiting(tunnel: Tunnel, event: Poke, now: Moment, jitter: float) -> Result:
+    return _due_now(tunnel, now), ()
+
+
+# --- with a process ---------------------------------------------------------
+
+
+def _heard_starting(tunnel: Tunnel, event: Heard, now: Moment, jitter: float) -> Result:
+    effects: list[Effect] = []
+    for evidence in event.evidence:
+        if tunnel.state is State.UP:
+            tunnel = _heard_one_up(tunnel, evidence)
+            continue
+        tunnel = replace(tunnel, evidence=_keep(tunnel.evidence, evidence))
+        match evidence.kind:
+            case Progress.EXPECTING:
+                tunnel = replace(tunnel, awaits_replies=True)
+            case Progress.PORT_ALLOCATED:
+                tunnel, record = _allocated(tunnel, evidence)
+                effects += record
+            case Progress.INTERACTIVE if not tunnel.awaits_replies:
+                tunnel, record = _came_up(tunnel, now)
+                effects += record
+            case Progress.ALL_CONFIRMED:
+                tunnel, record = _came_up(tunnel, now)
+                effects += record
+    return tunnel, tuple(effects)
+
+
+def _heard_up(tunnel: Tunnel, event: Heard, now: Moment, jitter: float) -> Result:
+    for evidence in event.evidence:
+        tunnel = _heard_one_up(tunnel, evidence)
+    return tunnel, ()
+
+
+def _heard_one_up(tunnel: Tunnel, evidence: Evidence) -> Tunnel:
+    """While it is up only what may explain its end is kept."""
+    if evidence.is_failure:
+        return replace(tunnel, evidence=_keep(tunnel.evidence, evidence))
+    return tunnel
+
+
+def _start_timeout(tunnel: Tunnel, event: Deadline, now: Moment, jitter: float) -> Result:
+    return _stop(tunnel, now, why=_failure(tunnel, "start_timeout", _last_words(tunnel)))
+
+
+def _stable(tunnel: Tunnel, event: Deadline, now: Moment, jitter: float) -> Result:
+    return replace(tunnel, deadline=None, stable=True, attempt=0, streak=Streak()), ()
+
+
+def _kill(tunnel: Tunnel, event: Deadline, now: Moment, jitter: float) -> Result:
+    return replace(tunnel, deadline=now.mono + KILL_AFTER), (Signal(SIGKILL),)
+
+
+def _restart_on_poke(tunnel: Tunnel, event: Poke, now: Moment, jitter: float) -> Result:
+    if not event.restart:
+        return tunnel, ()
+    return _stop(tunnel, now, why=None)
+
+
+def _exited_starting(tunnel: Tunnel, event: Exited, now: Moment, jitter: float) -> Result:
+    cause = _judge(tunnel, event, was_up=False)
+    return _failed_attempt(replace(tunnel, pid=None), cause, now, jitter)
+
+
+def _exited_up(tunnel: Tunnel, event: Exited, now: Moment, jitter: float) -> Result:
+    cause = _judge(tunnel, event, was_up=True)
+    up_for = now.mono - tunnel.since.mono
+    silent = 0.0
+    if cause.kind == "keepalive_timeout":
+        # ssh gives up after interval x (count + 1) from the last byte, not x count.
+        profile = tunnel.profile
+        silent = profile.server_alive_interval * (profile.server_alive_count_max + 1.0)
+    silent = min(silent, up_for)
+    after_stable = tunnel.stable
+    tunnel = replace(
+        tunnel,
+        pid=None,
+        drops=tunnel.drops + 1,
+        # The outage begins with the last proof of life, not when it was noticed.
+        away_since=Moment(now.mono - silent, now.wall - silent),
+    )
+    tunnel, delay, held = _plan_retry(tunnel, cause, now, jitter, after_stable=after_stable)
+    entry = {
+        "event": "down",
+        "failure": failure_entry(cause),
+        "up_for": round(up_for, 3),
+        "last_seen": rfc3339(now.wall - silent),
+        "retry_in": delay,
+    }
+    return tunnel, (Record(entry), *held)
+
+
+def _exited_stopping(tunnel: Tunnel, event: Exited, now: Moment, jitter: float) -> Result:
+    tunnel = replace(tunnel, pid=None)
+    if not tunnel.wanted:
+        return _down(tunnel, now), ()
+    if tunnel.ordered is not None:
+        return _failed_attempt(tunnel, tunnel.ordered, now, jitter)
+    return _due_now(tunnel, now), ()
+
+
+# --- a profile read anew ----------------------------------------------------
+
+
+def _renew(tunnel: Tunnel, event: Renew, now: Moment, jitter: float) -> Result:
+    old = {s.forward: s for s in tunnel.forwards}
+    fresh = forward_states(event.profile, event.added)
+    tunnel = replace(
+        tunnel,
+        profile=event.profile,
+        hostname=event.hostname,
+        forwards=tuple(old.get(s.forward, s) for s in fresh),
+    )
+    if tunnel.state in (State.WAITING, State.FAILED):
+        return _due_now(tunnel, now), ()
+    if tunnel.state in (State.STARTING, State.UP) and event.restart:
+        return _stop(tunnel, now, why=None)
+    return tunnel, ()
+
+
+# --- the small parts --------------------------------------------------------
+
+
+def _due_now(tunnel: Tunnel, now: Moment) -> Tunnel:
+    return replace(
+        tunnel,
+        state=State.WAITING,
+        since=tunnel.since if tunnel.state is State.WAITING else now,
+        deadline=now.mono,
+        attempt=0,
+        streak=Streak(),
+        ordered=None,
+        away_since=tunnel.away_since or now,
+    )
+
+
+def _down(tunnel: Tunnel, now: Moment) -> Tunnel:
+    return replace(
+        tunnel,
+        state=State.DOWN,
+        since=now,
+        deadline=None,
+        pid=None,
+        attempt=0,
+        streak=Streak(),
+        failure=None,
+        failure_at=None,
+        ordered=None,
+        evidence=(),
+        stable=False,
+        away_since=None,
+    )
+
+
+def _stop(
+    tunnel: Tunnel, now: Moment, *, why: Failure | None, first: tuple[Effect, ...] = ()
+) -> Result:
+    stopping = replace(
+        tunnel,
+        state=State.STOPPING,
+        since=now,
+        deadline=now.mono + KILL_AFTER,
+        ordered=why,
+        away_since=(tunnel.away_since or now) if tunnel.wanted else None,
+    )
+    return stopping, (*first, Signal(SIGTERM))
+
+
+def _came_up(tunnel: Tunnel, now: Moment) -> tuple[Tunnel, list[Effect]]:
+    away = tunnel.away_since or now
+    entry = {
+        "event": "up",
+        "forwards": [
+            forward_entry(s.forward, s.allocated_port, tunnel.hostname) for s in tunnel.forwards
+        ],
+        "attempts": tunnel.attempt,
+        "after": round(max(0.0, now.mono - away.mono), 3),
+        "first": not tunnel.ever_up,
+    }
+    tunnel = replace(
+        tunnel,
+        state=State.UP,
+        since=now,
+        deadline=now.mono + STABLE_AFTER,
+        forwards=tuple(replace(s, confirmed=True) for s in tunnel.forwards),
+        failure=None,
+        failure_at=None,
+        ever_up=True,
+        evidence=(),
+        away_since=None,
+    )
+    return tunnel, [Record(entry)]
+
+
+def _allocated(tunnel: Tunnel, evidence: Evidence) -> tuple[Tunnel, list[Effect]]:
+    """ssh answers port-0 forwards in the order of the requests, and names what they connect to."""
+    port = int(evidence.get("port") or 0)
+    waiting = [
+        index
+        for index, s in enumerate(tunnel.forwards)
+        if s.forward.kind is Kind.REMOTE and s.forward.listen_port == 0 and s.allocated_port is None
+    ]
+    named = [index for index in waiting if _connects_to(tunnel.forwards[index].forward, evidence)]
+    for index in (named or waiting)[:1]:
+        state = tunnel.forwards[index]
+        forwards = list(tunnel.forwards)
+        forwards[index] = replace(state, allocated_port=port)
+        tunnel = replace(tunnel, forwards=tuple(forwards))
+        if state.last_allocated != port:
+            entry = {
+                "event": "port",
+                "forward": state.forward.spec,
+                "old": state.last_allocated,
+                "new": port,
+            }
+            return tunnel, [Record(entry)]
+    return tunnel, []
+
+
+def _connects_to(forward: Forward, evidence: Evidence) -> bool:
+    path = evidence.get("connect_path")
+    if path is not None:
+        return forward.connect_path == path
+    same_host = forward.connect_host == evidence.get("connect_host")
+    return same_host and str(forward.connect_port) == evidence.get("connect_port")
+
+
+def _failed_attempt(tunnel: Tunnel, cause: Failure, now: Moment, jitter: float) -> Result:
+    tunnel, delay, held = _plan_retry(tunnel, cause, now, jitter, after_stable=False)
+    entry: dict[str, Any] = {
+        "event": "attempt_failed",
+        "failure": failure_entry(cause),
+        "attempt": tunnel.attempt,
+        "retry_in": delay,
+    }
+    if tunnel.state is State.FAILED:
+        entry["event"] = "needs_person"
+    return tunnel, (Record(entry), *held)
+
+
+def _plan_retry(
+    tunnel: Tunnel, cause: Failure, now: Moment, jitter: float, *, after_stable: bool
+) -> tuple[Tunnel, float | None, tuple[Effect, ...]]:
+    streak = tunnel.streak
+    if streak.disposition is not cause.disposition:
+        streak = Streak(cause.disposition, 0, now.mono)
+    streak = replace(streak, count=streak.count + 1)
+    delay = next_delay(
+        cause,
+        streak=streak.count,
+        streak_seconds=now.mono - streak.since,
+        after_stable=after_stable,
+        ever_up=tunnel.ever_up,
+        max_delay=tunnel.profile.restart_max_delay,
+        jitter=jitter,
+    )
+    person = cause.disposition in (Disposition.PERSON, Disposition.CONFIG)
+    tunnel = replace(
+        tunnel,
+        state=State.FAILED if person else State.WAITING,
+        since=now,
+        pid=None,
+        deadline=None if delay is None else now.mono + delay,
+        failure=cause,
+        failure_at=now.wall,
+        ordered=None,
+        evidence=(),
+        stable=False,
+        streak=streak,
+        away_since=tunnel.away_since or now,
+    )
+    held: tuple[Effect, ...] = ()
+    if cause.disposition is Disposition.SLOW and delay is not None:
+        held = (HoldDestination(delay),)
+    return tunnel, None if delay is None else round(delay, 3), held
+
+
+def _judge(tunnel: Tunnel, event: Exited, *, was_up: bool) -> Failure:
+    return judge_exit(
+        tunnel.evidence,
+        exit_status=event.status,
+        signal=event.signal,
+        was_up=was_up,
+        destination=tunnel.hostname,
+        profile=tunnel.profile.name,
+    )
+
+
+def _failure(tunnel: Tunnel, kind: str, said: str) -> Failure:
+    return failure(kind, destination=tunnel.hostname, profile=tunnel.profile.name, said=said)
+
+
+def _last_words(tunnel: Tunnel) -> str:
+    return tunnel.evidence[-1].said if tunnel.evidence else ""
+
+
+def _keep(evidence: tuple[Evidence, ...], new: Evidence) -> tuple[Evidence, ...]:
+    """Bounded: the first words (how far it came) and the last ones."""
+    if len(evidence) < EVIDENCE_KEPT:
+        return (*evidence, new)
+    return (*evidence[: EVIDENCE_KEPT // 2], *evidence[EVIDENCE_KEPT // 2 + 1 :], new)
+
+
+def _port_of(state: ForwardState) -> int | None:
+    return state.allocated_port if state.allocated_port is not None else state.last_allocated
+
+
+# --- the table --------------------------------------------------------------
+
+_D, _W, _S, _U = State.DOWN, State.WAITING, State.STARTING, State.UP
+_X, _F = State.STOPPING, State.FAILED
+_RETRIED = (_W, _F)  # by what the failure needs: the network, or a person
+
+_TABLE: tuple[tuple[State, type[Event], Callable[..., Result], tuple[State, ...]], ...] = (
+    (_D, WantUp, _want_up, (_W,)),
+    (_D, Renew, _renew, (_D,)),
+    (_W, WantUp, _want_up_again, (_W,)),
+    (_W, WantDown, _want_down, (_D,)),
+    (_W, Deadline, _spawn, (_W,)),
+    (_W, Spawned, _spawned, (_S,)),
+    (_W, SpawnFailed, _spawn_failed, _RETRIED),
+    (_W, Renew, _renew, (_W,)),
+    (_W, Poke, _poke_waiting, (_W,)),
+    (_S, WantDown, _want_down, (_X,)),
+    (_S, Deadline, _start_timeout, (_X,)),
+    (_S, Heard, _heard_starting, (_S, _U)),
+    (_S, Exited, _exited_starting, _RETRIED),
+    (_S, Renew, _renew, (_S, _X)),
+    (_S, Poke, _restart_on_poke, (_S, _X)),
+    (_U, WantDown, _want_down, (_X,)),
+    (_U, Deadline, _stable, (_U,)),
+    (_U, Heard, _heard_up, (_U,)),
+    (_U, Exited, _exited_up, _RETRIED),
+    (_U, Renew, _renew, (_U, _X)),
+    (_U, Poke, _restart_on_poke, (_U, _X)),
+    (_X, WantUp, _want_up, (_X,)),
+    (_X, WantDown, _want_down_stopping, (_X,)),
+    (_X, Deadline, _kill, (_X,)),
+    (_X, Exited, _exited_stopping, (_D, _W, _F)),
+    (_X, Renew, _renew, (_X,)),
+    (_F, WantUp, _want_up_again, (_W,)),
+    (_F, WantDown, _want_down, (_D,)),
+    (_F, Deadline, _spawn, (_F,)),
+    (_F, Spawned, _spawned, (_S,)),
+    (_F, SpawnFailed, _spawn_failed, _RETRIED),
+    (_F, Renew, _renew, (_W,)),
+    (_F, Poke, _poke_waiting, (_W,)),
+)
+_HANDLERS = {(state, event): handler for state, event, handler, _ in _TABLE}
+TRANSITIONS = {(state, event.__name__): frozenset(to) for state, event, _, to in _TABLE}

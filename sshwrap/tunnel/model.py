@@ -1,0 +1,112 @@
+"""A tunnel: a profile under supervision, and the laws that hold of it in every state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from sshwrap.profile.forward import Forward, Kind
+from sshwrap.profile.model import Profile
+from sshwrap.ssh.evidence import Evidence
+from sshwrap.ssh.failure import Disposition, Failure
+from sshwrap.tunnel.events import Moment
+
+EVIDENCE_KEPT = 64
+
+
+class State(StrEnum):
+    DOWN = "down"
+    WAITING = "waiting"  # for its time to try
+    STARTING = "starting"
+    UP = "up"
+    STOPPING = "stopping"
+    FAILED = "failed"  # a person is needed; looks again by itself, slowly
+
+
+WITH_CHILD = frozenset({State.STARTING, State.UP, State.STOPPING})
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardState:
+    forward: Forward
+    confirmed: bool = False
+    allocated_port: int | None = None
+    last_allocated: int | None = None  # by the run before, to tell of a change
+
+
+@dataclass(frozen=True, slots=True)
+class Streak:
+    """How often in a row, and since when (monotonic), it failed with one disposition."""
+
+    disposition: Disposition | None = None
+    count: int = 0
+    since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    profile: Profile
+    forwards: tuple[ForwardState, ...]  # the profile's, then those of ssh_config
+    hostname: str  # the server's name as ssh_config resolves it
+    since: Moment
+    drops_since: float  # wall
+    state: State = State.DOWN
+    wanted: bool = False
+    deadline: float | None = None  # monotonic
+    pid: int | None = None
+    attempt: int = 0  # tries since it was last up, the running one included
+    ever_up: bool = False  # kept on disk: a key that worked once is not simply wrong
+    stable: bool = False
+    drops: int = 0
+    failure: Failure | None = None
+    failure_at: float | None = None  # wall
+    ordered: Failure | None = None  # why we ended the process ourselves, where it was not wished
+    evidence: tuple[Evidence, ...] = ()
+    awaits_replies: bool = False
+    streak: Streak = field(default_factory=Streak)
+    away_since: Moment | None = None  # wanted and not up
+
+
+def new_tunnel(
+    profile: Profile,
+    added: tuple[Forward, ...],
+    hostname: str,
+    now: Moment,
+    *,
+    ever_up: bool = False,
+) -> Tunnel:
+    return Tunnel(
+        profile=profile,
+        forwards=forward_states(profile, added),
+        hostname=hostname,
+        since=now,
+        drops_since=now.wall,
+        ever_up=ever_up,
+    )
+
+
+def broken_laws(tunnel: Tunnel) -> list[str]:
+    """What holds of every tunnel that `step` gives back, and does not hold here: nothing."""
+    state = tunnel.state
+    remote = [s for s in tunnel.forwards if s.forward.kind is Kind.REMOTE]
+    timed = state in (State.STARTING, State.STOPPING)
+    laws = {
+        "a process in starting, up and stopping, and nowhere else": (tunnel.pid is not None)
+        == (state in WITH_CHILD),
+        "what nobody wants is down or stopping": tunnel.wanted
+        or state in (State.DOWN, State.STOPPING),
+        "what is wanted is never down": not (tunnel.wanted and state is State.DOWN),
+        "failed for a reason": state is not State.FAILED or tunnel.failure is not None,
+        "neither starting nor stopping for ever": not timed or tunnel.deadline is not None,
+        "up by ssh's word for every forward": state is not State.UP
+        or all(s.confirmed for s in remote),
+        "up without a failure": state is not State.UP or tunnel.failure is None,
+        "wanted and away has a beginning": (tunnel.away_since is not None)
+        == (tunnel.wanted and state is not State.UP),
+        "bounded": len(tunnel.evidence) <= EVIDENCE_KEPT,
+    }
+    return [law for law, holds in laws.items() if not holds]
+
+
+def forward_states(profile: Profile, added: tuple[Forward, ...]) -> tuple[ForwardState, ...]:
+    return tuple(ForwardState(forward) for forward in (*profile.forwards, *added))

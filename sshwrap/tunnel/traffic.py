@@ -1,0 +1,153 @@
+"""Who comes through a tunnel's forwards, and whether the target answers, from ssh's own words.
+
+One tally a tunnel, changed in place: at a thousand visitors a second a new record each would cost
+more than reading the line. Laws: a visitor is counted when ssh says that one came, open while
+ssh's channel for it lives; totals outlive the ssh, open ones do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sshwrap.profile.forward import Forward, Kind
+from sshwrap.ssh.evidence import Evidence, Progress
+from sshwrap.tunnel.model import ForwardState
+
+# What a channel is called (OpenSSH's ctype) while a visitor of each kind of forward uses it.
+VISITOR_CHANNELS = frozenset(
+    {
+        "forwarded-tcpip",
+        "forwarded-streamlocal@openssh.com",
+        "direct-tcpip",
+        "direct-streamlocal@openssh.com",
+        "dynamic-tcpip",
+        "",  # 8.4 and 9.2 name the visitor's address in its place
+    }
+)
+# Between "a visitor came" and "this is its channel" nothing else is printed; a visitor that ssh
+# could not give a channel must not wait for ever.
+PENDING_KEPT = 64
+
+
+class ForwardTraffic:
+    __slots__ = ("last_address", "last_wall", "open", "target", "total")
+
+    def __init__(self) -> None:
+        self.open = 0
+        self.total = 0
+        self.last_address: str | None = None
+        self.last_wall = 0.0
+        self.target = "unknown"  # ok, refused, unknown
+
+
+class TargetChange:
+    """A forward's target began or ceased to answer."""
+
+    __slots__ = ("index", "said", "target")
+
+    def __init__(self, index: int, target: str, said: str) -> None:
+        self.index = index
+        self.target = target
+        self.said = said
+
+
+class Traffic:
+    """The tally; `rows[i]` belongs to the tunnel's i-th forward."""
+
+    __slots__ = ("_channels", "_pending", "rows")
+
+    def __init__(self, count: int) -> None:
+        self.rows = [ForwardTraffic() for _ in range(count)]
+        self._pending: list[int] = []
+        self._channels: dict[str, int] = {}
+
+    def reset(self, count: int) -> None:
+        """A new ssh: nobody is connected and nothing is known of the targets; totals stay."""
+        if count != len(self.rows):
+            self.rows = [ForwardTraffic() for _ in range(count)]
+        for row in self.rows:
+            row.open = 0
+            row.target = "unknown"
+        self._pending.clear()
+        self._channels.clear()
+
+    def hear(
+        self, evidence: Evidence, forwards: Sequence[ForwardState], wall: float
+    ) -> TargetChange | None:
+        match evidence.kind:
+            case Progress.VISITOR_OPENED:
+                self._visitor(evidence, forwards, wall)
+            case Progress.CHANNEL_NEW:
+                self._channel(evidence)
+            case Progress.CHANNEL_FREED:
+                index = self._channels.pop(evidence.get("channel") or "", None)
+                if index is not None:
+                    self.rows[index].open -= 1
+            case Progress.TARGET_CONNECTED:
+                index = self._channels.get(evidence.get("channel") or "")
+                if index is not None:
+                    return self._target(index, "ok", evidence)
+            case Progress.TARGET_REFUSED:
+                return self._refused(evidence, forwards)
+        return None
+
+    def _visitor(self, evidence: Evidence, forwards: Sequence[ForwardState], wall: float) -> None:
+        index = _listening(evidence, forwards)
+        if index is None:
+            return
+        row = self.rows[index]
+        row.total += 1
+        row.last_address = evidence.get("address")
+        row.last_wall = wall
+        self._pending.append(index)
+        del self._pending[:-PENDING_KEPT]
+
+    def _channel(self, evidence: Evidence) -> None:
+        channel = evidence.get("channel")
+        if channel is None or not self._pending:
+            return
+        if (evidence.get("kind") or "") in VISITOR_CHANNELS:
+            index = self._pending.pop(0)
+            self._channels[channel] = index
+            self.rows[index].open += 1
+
+    def _refused(self, evidence: Evidence, forwards: Sequence[ForwardState]) -> TargetChange | None:
+        for index, state in enumerate(forwards):
+            if _leads_to(state.forward, evidence):
+                return self._target(index, "refused", evidence)
+        return None
+
+    def _target(self, index: int, target: str, evidence: Evidence) -> TargetChange | None:
+        row = self.rows[index]
+        was, row.target = row.target, target
+        if was == target or (was == "unknown" and target == "ok"):
+            return None  # that it answers is news only after it did not
+        return TargetChange(index, target, evidence.said)
+
+
+def _listening(evidence: Evidence, forwards: Sequence[ForwardState]) -> int | None:
+    path = evidence.get("listen_path")
+    port = evidence.get("listen_port")
+    found = [
+        index
+        for index, state in enumerate(forwards)
+        if (path is not None and state.forward.listen_path == path)
+        or (port is not None and port == str(state.allocated_port or state.forward.listen_port))
+    ]
+    if len(found) > 1:
+        host = evidence.get("listen_host")
+        exact = [i for i in found if forwards[i].forward.listen_host == host]
+        found = exact or found
+    return found[0] if found else None
+
+
+def _leads_to(forward: Forward, evidence: Evidence) -> bool:
+    if forward.kind is not Kind.REMOTE:
+        return False  # -L and -D connect on the server, and ssh says so in other words
+    path = evidence.get("path")
+    if path is not None:
+        return forward.connect_path == path
+    if forward.connect_host != evidence.get("host"):
+        return False
+    port = evidence.get("port")
+    return port is None or str(forward.connect_port) == port
