@@ -1,0 +1,1 @@
+"""The world: processes, sockets, files and time."""

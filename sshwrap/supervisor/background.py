@@ -1,0 +1,111 @@
+"""The background supervisor, one for each state directory: start it, and be it.
+
+Laws. It is a process of its own, executed anew: small, and without the caller's terminal, working
+directory or descriptors. The caller goes on when it answers, or hears in one line why it does not.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from sshwrap.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sshwrap.paths import Places
+
+START_TIMEOUT = 15.0
+_READY = b"ready"
+_BUSY = b"busy"
+
+
+def start(places: Places, environ: Mapping[str, str]) -> int:
+    """Start one and return the reading end of the pipe on which it says that it answers."""
+    reading, writing = os.pipe()
+    settings = {
+        "SSHWRAP_STATE_DIR": places.state_dir,
+        "SSHWRAP_PROFILES": places.profiles_file,
+        "SSHWRAP_SSH": places.ssh,
+    }
+    try:
+        subprocess.Popen(
+            [sys.executable, "-m", "sshwrap.supervisor", str(writing)],
+            env={**environ, **settings},
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(writing,),
+            start_new_session=True,
+        )
+    except OSError as error:
+        os.close(reading)
+        raise UserError("the background supervisor cannot be started", said=str(error)) from None
+    finally:
+        os.close(writing)
+    return reading
+
+
+def wait_ready(reading: int) -> bool:
+    """Wait until it answers; False where another one was there first. Raises UserError."""
+    said = b""
+    try:
+        while select.select([reading], [], [], START_TIMEOUT)[0]:
+            data = os.read(reading, 4096)
+            said += data
+            if not data or said.endswith(b"\n"):
+                break
+    finally:
+        os.close(reading)
+    word = said.strip()
+    if word in (_READY, _BUSY):
+        return word == _READY
+    raise UserError(
+        "the background supervisor did not start",
+        said=word.decode(errors="replace")[:300] or None,
+        advice="sshwrap up    (in front, it says why)",
+    )
+
+
+def main(ready_fd: int) -> int:
+    """Be the background supervisor: say "ready" on that descriptor, then serve."""
+    from sshwrap.paths import find_places
+    from sshwrap.supervisor.lock import try_lock
+
+    def say(word: bytes) -> None:
+        try:
+            os.write(ready_fd, word + b"\n")
+        except OSError:
+            pass  # the caller has gone; what it asked for is wanted all the same
+        os.close(ready_fd)
+
+    os.umask(0o077)
+    try:
+        places = find_places(os.environ)
+        places.prepare_state_dir()
+        lock = try_lock(places.background_lock, "background supervisor")
+        if lock is None:
+            say(_BUSY)
+            return 0
+        from sshwrap.supervisor.service import Service
+
+        service = Service(
+            places,
+            os.environ,
+            kind="background",
+            socket_path=places.background_socket,
+            what="background supervisor",
+            ends_when_idle="NOTIFY_SOCKET" not in os.environ,
+        )
+    except UserError as error:
+        say(" ".join(filter(None, [error.message, error.said])).encode())
+        return int(error.status)
+    say(_READY)
+    service.run()
+    lock.release()
+    return service.exit_status

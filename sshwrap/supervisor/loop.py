@@ -1,0 +1,519 @@
+"""The supervisor: events to `step`, its effects to the world; timers, pacing, and what is told.
+
+Laws. One process, one thread, any number of tunnels. Nothing here waits: whoever waits is a timer
+or a descriptor. Every decision about a tunnel is tunnel/machine.py's; what is decided here is only
+whose turn it is. A server sees few of us at a time in the phase that sshd limits (MaxStartups).
+"""
+# ruff: noqa: PTH118, PTH208
+# Reason: a background supervisor imports no pathlib that nothing else of it needs.
+
+from __future__ import annotations
+
+import os
+import random
+from collections import deque
+from collections.abc import Callable, Mapping
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from sshwrap import __version__
+from sshwrap.errors import UserError
+from sshwrap.ssh.argv import build_argv
+from sshwrap.ssh.evidence import Evidence, Progress, classify_line, classify_terminal_line
+from sshwrap.supervisor.child import Child, Exit, Source
+from sshwrap.supervisor.journal import Journal
+from sshwrap.supervisor.lock import Lock, holder, try_lock
+from sshwrap.supervisor.order import Order, order_to_json
+from sshwrap.supervisor.program import SshProgram
+from sshwrap.supervisor.wanted import remove_file, remove_wanted, write_wanted, write_whole
+from sshwrap.tunnel.entries import rfc3339
+from sshwrap.tunnel.events import (
+    Deadline,
+    Event,
+    Exited,
+    Heard,
+    HoldDestination,
+    Moment,
+    Poke,
+    Record,
+    Renew,
+    Signal,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    WantDown,
+    WantUp,
+)
+from sshwrap.tunnel.machine import step
+from sshwrap.tunnel.model import State, Tunnel, new_tunnel
+from sshwrap.tunnel.present import snapshot
+from sshwrap.tunnel.traffic import Traffic
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from sshwrap.paths import Places
+
+# sshd drops sign-ins at random from the 10th that has not finished (MaxStartups 10:30:100), and
+# counts those of everybody: we take less than half of it.
+SIGNING_IN_PER_SERVER = 4
+SPAWN_PAUSE = 0.002  # between two starts: what a fork costs, left to those who are already up
+TRAFFIC_PAUSE = 0.5  # visitors change a screen at most so often; a change of state at once
+NOT_FOR_SSH = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID")
+
+_TRAFFIC = frozenset(
+    {
+        Progress.VISITOR_OPENED,
+        Progress.CHANNEL_NEW,
+        Progress.CHANNEL_FREED,
+        Progress.TARGET_CONNECTED,
+        Progress.TARGET_REFUSED,
+    }
+)
+
+
+class Unit:
+    """A tunnel with what belongs to it in the world."""
+
+    __slots__ = ("child", "control_path", "journal", "lock", "order", "timer", "traffic", "tunnel")
+
+    def __init__(self, tunnel: Tunnel, order: Order, lock: Lock, journal: Journal) -> None:
+        self.tunnel = tunnel
+        self.traffic = Traffic(len(tunnel.forwards))
+        self.order = order
+        self.lock = lock
+        self.journal = journal
+        self.child: Child | None = None
+        self.control_path: str | None = None
+        self.timer: asyncio.TimerHandle | None = None
+
+    @property
+    def name(self) -> str:
+        return self.tunnel.profile.name
+
+
+class Supervisor:
+    """Keeps tunnels. `on_change(changed, gone)` gets snapshots, `on_entry(entry)` journal entries,
+    both in the loop's own thread; they must not wait."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        places: Places,
+        environ: Mapping[str, str],
+        *,
+        what: str,
+        on_change: Callable[[list[dict[str, Any]], list[dict[str, Any]]], None],
+        on_entry: Callable[[dict[str, Any]], None],
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.loop = loop
+        self.places = places
+        self.units: dict[str, Unit] = {}
+        self._what = what
+        self._environ = ssh_environ(environ)
+        self._program = SshProgram(places.ssh, environ)
+        self._on_change = on_change
+        self._on_entry = on_entry
+        self._jitter = jitter
+        self._queues: dict[str, deque[Unit]] = {}  # due, in order, by server
+        self._signing_in: dict[str, set[str]] = {}
+        self._held: dict[str, float] = {}  # server -> until when (monotonic)
+        self._pump_handle: asyncio.Handle | None = None
+        self._dirty: dict[str, None] = {}
+        self._gone: list[dict[str, Any]] = []
+        self._flush_handle: asyncio.Handle | None = None
+        self._flush_at: float | None = None
+
+    # --- what commands ask ---------------------------------------------------
+
+    def up(self, order: Order, by: str) -> None:
+        """Want this profile up; raises UserError where another supervisor has it."""
+        name = order.profile.name
+        unit = self.units.get(name)
+        if unit is None:
+            unit = self._take(order)
+        elif unit.order.digest != order.digest or unit.order.added != order.added:
+            self.renew(order, restart=True)
+        unit.order = order
+        self._keep_wanted(unit)
+        self._apply(unit, WantUp(by))
+
+    def down(self, name: str, by: str, *, keep_wanted: bool = False) -> None:
+        unit = self.units.get(name)
+        if unit is None:
+            return
+        if not keep_wanted:
+            remove_wanted(self.places, name)
+        self._apply(unit, WantDown(by))
+
+    def renew(self, order: Order, *, restart: bool) -> bool:
+        """Take a profile read anew; True where that means another ssh (or `restart` asks it)."""
+        unit = self.units[order.profile.name]
+        changed = unit.order.digest != order.digest or unit.order.added != order.added
+        unit.order = order
+        if unit.tunnel.wanted:
+            self._keep_wanted(unit)
+        if changed:
+            self._record(unit, {"event": "changed", "text": "the edited profile was taken over"})
+        event = Renew(order.profile, order.added, order.hostname, restart=restart or changed)
+        if changed or restart or unit.tunnel.profile != order.profile:
+            self._apply(unit, event)
+        return changed or restart
+
+    def poke(self, names: list[str] | None = None, *, restart: bool) -> None:
+        for unit in list(self.units.values()):
+            if names is None or unit.name in names:
+                self._apply(unit, Poke(restart))
+
+    def kill(self) -> None:
+        """A second order to end: no ssh outlives us, and none is waited for."""
+        for unit in list(self.units.values()):
+            if unit.child is not None:
+                unit.child.close()
+                self._unlink_control(unit)
+
+    def snapshots(self, names: list[str] | None = None) -> list[dict[str, Any]]:
+        return [
+            self._snapshot(unit)
+            for unit in self.units.values()
+            if names is None or unit.name in names
+        ]
+
+    def note(self, name: str, text: str) -> None:
+        """Something worth telling of a tunnel that is no change of it."""
+        unit = self.units.get(name)
+        if unit is not None:
+            self._record(unit, {"event": "notice", "text": text})
+
+    # --- a unit comes and goes -----------------------------------------------
+
+    def _take(self, order: Order) -> Unit:
+        name = order.profile.name
+        path = self.places.profile_lock(name)
+        lock = try_lock(path, self._what)
+        if lock is None:
+            other = holder(path) or {}
+            raise UserError(
+                f"{name}: another supervisor keeps it (pid {other.get('pid', 'unknown')}, "
+                f"{other.get('what', 'unknown')})",
+                advice=f"sshwrap status {name}",
+            )
+        self._remove_leftovers(name)
+        ever_up = self._was_up(order)
+        tunnel = new_tunnel(
+            order.profile, order.added, order.hostname, self._now(), ever_up=ever_up
+        )
+        journal = Journal(self.places.journal_file(name), on_trouble=self._trouble)
+        unit = self.units[name] = Unit(tunnel, order, lock, journal)
+        return unit
+
+    def _release(self, unit: Unit) -> None:
+        """Down and unwanted: another supervisor may have it now."""
+        self._gone.append(self._snapshot(unit))
+        self._dirty.pop(unit.name, None)
+        del self.units[unit.name]
+        unit.journal.flush()
+        unit.lock.release(remove=True)
+        self._flush_soon(0.0)
+
+    def _keep_wanted(self, unit: Unit) -> None:
+        down = snapshot(
+            new_tunnel(unit.order.profile, unit.order.added, unit.order.hostname, self._now()),
+            Traffic(len(unit.order.profile.forwards) + len(unit.order.added)),
+            self._now(),
+            supervisor_pid=os.getpid(),
+            supervisor_version=__version__,
+        )
+        content = {"order": order_to_json(unit.order), "digest": unit.order.digest, "down": down}
+        try:
+            write_wanted(self.places, unit.name, {"pid": os.getpid(), **content})
+        except OSError as error:
+            self.note(unit.name, f"that it is wanted could not be written down: {error.strerror}")
+
+    def _was_up_file(self, name: str) -> str:
+        return self.places.wanted_file(name).removesuffix(".json") + ".up"
+
+    def _was_up(self, order: Order) -> bool:
+        """Whether this name has been up with this destination; another one is a new beginning."""
+        try:
+            with open(self._was_up_file(order.profile.name)) as file:  # noqa: PTH123
+                return file.read().strip() == order.profile.destination
+        except OSError:
+            return False
+
+    def _remember_up(self, unit: Unit) -> None:
+        try:
+            write_whole(self._was_up_file(unit.name), unit.order.profile.destination + "\n")
+        except OSError:
+            pass  # it only shortens the wait after a refused key
+
+    # --- events and effects --------------------------------------------------
+
+    def _now(self) -> Moment:
+        return Moment(self.loop.time(), time())
+
+    def _apply(self, unit: Unit, event: Event) -> None:
+        before = unit.tunnel
+        unit.tunnel, effects = step(before, event, self._now(), self._jitter())
+        tunnel = unit.tunnel
+        if len(unit.traffic.rows) != len(tunnel.forwards):
+            unit.traffic.reset(len(tunnel.forwards))
+        if tunnel.pid is None or tunnel.state is not State.STARTING:
+            self._signed_in(unit)
+        for effect in effects:
+            match effect:
+                case Spawn():
+                    self._spawn(unit)
+                case Signal(number=number):
+                    if unit.child is not None:
+                        unit.child.signal(number)
+                case Record(entry=entry):
+                    self._record(unit, entry)
+                case HoldDestination(seconds=seconds):
+                    self._hold(unit.order.server, seconds)
+        if unit.tunnel is not tunnel:  # an effect had an answer, which did the rest
+            return
+        if tunnel.state is State.DOWN and not tunnel.wanted and before.state is not State.DOWN:
+            self._cancel(unit)
+            self._release(unit)
+            return
+        if tunnel.deadline != before.deadline or tunnel.state is not before.state:
+            self._schedule(unit)
+        if tunnel is not before:
+            self._changed(unit, 0.0)
+
+    def _record(self, unit: Unit, entry: Mapping[str, Any]) -> None:
+        full = {"v": 1, "at": rfc3339(time()), "profile": unit.name, **entry}
+        unit.journal.append(full)
+        if entry["event"] == "up" and entry["first"]:
+            self._remember_up(unit)
+        self._on_entry(full)
+
+    def _trouble(self, text: str) -> None:
+        """The journal cannot be written: said once, where somebody may see it."""
+        self._on_entry(
+            {"v": 1, "at": rfc3339(time()), "profile": None, "event": "notice", "text": text}
+        )
+
+    # --- time and turns ------------------------------------------------------
+
+    def _cancel(self, unit: Unit) -> None:
+        if unit.timer is not None:
+            unit.timer.cancel()
+            unit.timer = None
+        queue = self._queues.get(unit.order.server)
+        if queue is not None and unit in queue:
+            queue.remove(unit)
+
+    def _schedule(self, unit: Unit) -> None:
+        self._cancel(unit)
+        deadline = unit.tunnel.deadline
+        if deadline is None:
+            return
+        if unit.tunnel.state in (State.WAITING, State.FAILED):
+            deadline = max(deadline, self._held.get(unit.order.server, 0.0))
+        if deadline <= self.loop.time():
+            self._deadline(unit)
+        else:
+            unit.timer = self.loop.call_at(deadline, self._deadline, unit)
+
+    def _deadline(self, unit: Unit) -> None:
+        unit.timer = None
+        if unit.tunnel.state in (State.WAITING, State.FAILED):
+            self._queues.setdefault(unit.order.server, deque()).append(unit)
+            self._pump_soon(0.0)
+        else:
+            self._apply(unit, Deadline())
+
+    def _pump_soon(self, delay: float) -> None:
+        if self._pump_handle is None:
+            self._pump_handle = self.loop.call_later(delay, self._pump)
+
+    def _pump(self) -> None:
+        """Start the next tunnel whose server has a place free, then let the loop breathe."""
+        self._pump_handle = None
+        now = self.loop.time()
+        for server in list(self._queues):
+            queue = self._queues[server]
+            if not queue:
+                del self._queues[server]
+                continue
+            held = self._held.get(server, 0.0)
+            if held > now:
+                self._queues[server] = deque()
+                for unit in queue:
+                    self._schedule(unit)
+                continue
+            if len(self._signing_in.get(server, ())) < SIGNING_IN_PER_SERVER:
+                unit = queue.popleft()
+                # Round robin: the next turn is another server's.
+                self._queues[server] = self._queues.pop(server)
+                self._apply(unit, Deadline())
+                self._pump_soon(SPAWN_PAUSE)
+                return
+
+    def _signed_in(self, unit: Unit) -> None:
+        """sshd no longer counts this one among its start-ups: the next may come."""
+        names = self._signing_in.get(unit.order.server)
+        if names is not None and unit.name in names:
+            names.discard(unit.name)
+            if not names:
+                del self._signing_in[unit.order.server]
+            if self._queues:
+                self._pump_soon(0.0)
+
+    def _hold(self, server: str, seconds: float) -> None:
+        """The server throttles our address: nobody of us knocks there for a while."""
+        until = self.loop.time() + seconds
+        self._held[server] = max(until, self._held.get(server, 0.0))
+        for unit in self.units.values():
+            if unit.order.server == server and unit.timer is not None:
+                self._schedule(unit)
+
+    # --- ssh -----------------------------------------------------------------
+
+    def _spawn(self, unit: Unit) -> None:
+        unit.traffic.reset(len(unit.tunnel.forwards))
+        unit.control_path = os.path.join(
+            self.places.control_dir, f"{control_stem(unit.name)}.{os.urandom(4).hex()}"
+        )
+        environ = dict(self._environ)
+        if unit.order.agent is not None:
+            environ["SSH_AUTH_SOCK"] = unit.order.agent
+        child: Child | None = None
+
+        def lines(source: Source, heard: list[str]) -> None:
+            if unit.child is child:
+                self._lines(unit, source, heard)
+
+        def ended(exit_: Exit) -> None:
+            if unit.child is child:
+                self._ended(unit, exit_)
+
+        try:
+            version, path = self._program.version_and_path()
+            argv = build_argv(unit.order.profile, version, control_path=unit.control_path, ssh=path)
+            child = Child(argv, environ, loop=self.loop, on_lines=lines, on_exit=ended)
+        except (OSError, UserError) as error:
+            said = error.message if isinstance(error, UserError) else str(error)
+            self._apply(unit, SpawnFailed(said))
+            return
+        unit.child = child
+        self._signing_in.setdefault(unit.order.server, set()).add(unit.name)
+        self._apply(unit, Spawned(child.pid))
+
+    def _lines(self, unit: Unit, source: Source, lines: list[str]) -> None:
+        classify = classify_line if source is Source.LOG else classify_terminal_line
+        heard: list[Evidence] = []
+        visited = False
+        for line in lines:
+            evidence = classify(line)
+            if evidence is None:
+                continue
+            if evidence.kind in _TRAFFIC:
+                visited = True
+                self._traffic(unit, evidence)
+                continue
+            if evidence.kind == Progress.AUTHENTICATED:
+                self._signed_in(unit)
+            if unit.tunnel.state is State.STARTING or evidence.is_failure:
+                heard.append(evidence)
+        if heard:
+            self._apply(unit, Heard(tuple(heard)))
+        if visited:
+            self._changed(unit, TRAFFIC_PAUSE)
+
+    def _traffic(self, unit: Unit, evidence: Evidence) -> None:
+        change = unit.traffic.hear(evidence, unit.tunnel.forwards, time())
+        if change is not None:
+            from sshwrap.tunnel.entries import connect_end
+
+            forward = unit.tunnel.forwards[change.index].forward
+            entry = {
+                "event": "target",
+                "forward": forward.spec,
+                "connect": connect_end(forward),
+                "target": change.target,
+                "said": change.said,
+            }
+            self._record(unit, entry)
+            self._changed(unit, 0.0)
+
+    def _ended(self, unit: Unit, exit_: Exit) -> None:
+        unit.child = None
+        self._unlink_control(unit)
+        unit.traffic.reset(len(unit.tunnel.forwards))
+        self._apply(unit, Exited(exit_.status, exit_.signal))
+
+    def _unlink_control(self, unit: Unit) -> None:
+        """A killed ssh leaves its socket behind."""
+        if unit.control_path is not None:
+            remove_file(unit.control_path)
+            unit.control_path = None
+
+    def _remove_leftovers(self, name: str) -> None:
+        """Control sockets of a supervisor that was killed; the profile's lock is ours."""
+        stem = control_stem(name) + "."
+        for entry in os.listdir(self.places.control_dir):
+            if entry.startswith(stem):
+                remove_file(os.path.join(self.places.control_dir, entry))
+
+    # --- telling -------------------------------------------------------------
+
+    def _snapshot(self, unit: Unit) -> dict[str, Any]:
+        shown = snapshot(
+            unit.tunnel,
+            unit.traffic,
+            self._now(),
+            supervisor_pid=os.getpid(),
+            supervisor_version=__version__,
+            not_before=self._held.get(unit.order.server),
+        )
+        shown["_digest"] = unit.order.digest
+        return shown
+
+    def _changed(self, unit: Unit, delay: float) -> None:
+        self._dirty[unit.name] = None
+        self._flush_soon(delay)
+
+    def _flush_soon(self, delay: float) -> None:
+        due = self.loop.time() + delay
+        if self._flush_handle is not None:
+            if self._flush_at is not None and self._flush_at <= due:
+                return
+            self._flush_handle.cancel()
+        self._flush_at = due
+        self._flush_handle = self.loop.call_later(delay, self._flush)
+
+    def _flush(self) -> None:
+        self._flush_handle = None
+        names, self._dirty = list(self._dirty), {}
+        gone, self._gone = self._gone, []
+        self._on_change(self.snapshots(names) if names else [], gone)
+
+
+def control_stem(name: str) -> str:
+    """A short, lasting name for a profile's control sockets: the profile's own may be 64 long."""
+    import hashlib
+
+    return hashlib.sha256(name.encode()).hexdigest()[:10]
+
+
+def ssh_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    """What ssh gets of our environment: English words, and nobody to ask.
+
+    BatchMode does not reach the ssh that ProxyJump starts, which would ask on our pty and wait for
+    ever; an SSH_ASKPASS that fails at once makes it say the true reason instead.
+    """
+    kept = {
+        key: value
+        for key, value in environ.items()
+        if key not in NOT_FOR_SSH and not key.startswith("SSHWRAP_")
+    }
+    kept.pop("LANGUAGE", None)
+    return kept | {
+        "LC_ALL": "C",
+        "SSH_ASKPASS": "/bin/false",
+        "SSH_ASKPASS_REQUIRE": "force",
+    }

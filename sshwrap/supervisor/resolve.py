@@ -1,0 +1,172 @@
+"""Profile -> Order: what ssh_config makes of the destination, by asking ssh itself (`ssh -G`).
+
+Laws. ssh's configuration is parsed by ssh. A forward that ssh_config adds comes along with the
+file and line it stands on. A configuration that ssh refuses is a fault now, not a tunnel that
+never comes up.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sshwrap.errors import ExitStatus, UserError
+from sshwrap.profile.file import service_port
+from sshwrap.profile.forward import (
+    Forward,
+    ForwardError,
+    Kind,
+    describe_listen,
+    forwards_of_config,
+    parse_forward,
+)
+from sshwrap.ssh.argv import build_resolve_argv
+from sshwrap.ssh.lines import clean
+from sshwrap.supervisor.loop import ssh_environ
+from sshwrap.supervisor.order import Order
+
+if TYPE_CHECKING:
+    from sshwrap.profile.model import Profile
+
+TIMEOUT = 10.0  # `Match exec` and CanonicalizeHostname may take their time
+AT_ONCE = 8
+
+
+def resolve(profiles: Sequence[Profile], ssh: str, environ: Mapping[str, str]) -> list[Order]:
+    """An Order for each, in the order given; raises UserError (BAD_CONFIG) with every fault."""
+    orders: list[Order] = []
+    faults: list[str] = []
+    said: list[str] = []
+    for start in range(0, len(profiles), AT_ONCE):
+        some = profiles[start : start + AT_ONCE]
+        asked = [(profile, _ask(profile, ssh, environ)) for profile in some]
+        for profile, process in asked:
+            try:
+                orders.append(_read(profile, process, environ))
+            except UserError as error:
+                faults.append(error.message)
+                if error.said:
+                    said.append(error.said)
+    if faults:
+        raise UserError(
+            "\n".join(faults), said="\n".join(said) or None, status=ExitStatus.BAD_CONFIG
+        )
+    return orders
+
+
+def _ask(profile: Profile, ssh: str, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    argv = build_resolve_argv(profile, ssh=ssh)
+    try:
+        return subprocess.Popen(
+            argv,
+            env=ssh_environ(environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    except OSError as error:
+        raise UserError(
+            f'"{ssh}" cannot be run', said=str(error), status=ExitStatus.NO_SSH
+        ) from None
+
+
+def _read(profile: Profile, process: subprocess.Popen[bytes], environ: Mapping[str, str]) -> Order:
+    name = profile.name
+    try:
+        out, err = process.communicate(timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise UserError(
+            f'{name}: "ssh -G" took more than {TIMEOUT:g} s (a "Match exec" of ssh_config?)'
+        ) from None
+    talk = err.decode(errors="replace").splitlines()
+    if process.returncode != 0:
+        words = [clean(line) for line in talk if not line.startswith("debug")]
+        words = [line for line in words if not line.startswith(("OpenSSH_", "Pseudo-terminal"))]
+        raise UserError(f"{name}: ssh refuses this configuration", said="\n".join(words[-4:]))
+    lines = out.decode(errors="replace").splitlines()
+    values = {key: value for key, _, value in (line.partition(" ") for line in reversed(lines))}
+    added = _added(profile, lines, talk, environ)
+    if not profile.forwards and not added:
+        raise UserError(
+            f"{name}: nothing to forward: the profile has none, and ssh_config adds none for "
+            f'"{profile.destination}"'
+        )
+    hostname = values.get("hostname", profile.destination)
+    server = f"{hostname}:{values.get('port', '22')}"
+    if values.get("proxyjump", "none") != "none":
+        # Those who come through one jump host share its address at the server, and its sshd.
+        server = f"{values['proxyjump']} {server}"
+    return Order(profile, added, hostname, server, environ.get("SSH_AUTH_SOCK"))
+
+
+def _added(
+    profile: Profile, lines: Iterable[str], talk: Iterable[str], environ: Mapping[str, str]
+) -> tuple[Forward, ...]:
+    found = forwards_of_config(lines)
+    if not found:
+        return ()
+    places = _forward_lines(talk, environ)
+    own = {(f.kind, describe_listen(f)): f for f in profile.forwards}
+    added: list[Forward] = []
+    for forward in found:
+        twin = own.get((forward.kind, describe_listen(forward)))
+        if twin is not None and _same(twin, forward):
+            continue  # ssh drops a forward that it already has (readconf.c:add_remote_forward)
+        source = next((place for known, place in places if _same(known, forward)), "ssh_config")
+        if twin is not None:
+            raise UserError(
+                f'{profile.name}: "{twin.spec}" of the profile and "{forward.spec}" of {source} '
+                "ask for the same listener, and ssh would end over it"
+            )
+        added.append(replace(forward, source=source))
+    return tuple(added)
+
+
+def _same(one: Forward, other: Forward) -> bool:
+    return replace(one, spec="", source="") == replace(other, spec="", source="")
+
+
+_KEYWORDS = {f"{kind.value}forward": kind for kind in Kind}
+
+
+def _forward_lines(talk: Iterable[str], environ: Mapping[str, str]) -> list[tuple[Forward, str]]:
+    """Every forward that stands in the files ssh says it has read, with "FILE:LINE".
+
+    Only to name the place: which of them apply here is ssh's answer, not ours.
+    """
+    mark = "debug1: Reading configuration data "
+    files = [line.removeprefix(mark).strip() for line in talk if line.startswith(mark)]
+    found: list[tuple[Forward, str]] = []
+    for file in dict.fromkeys(files):
+        try:
+            text = Path(file).read_text(errors="replace")
+        except OSError:
+            continue
+        for number, line in enumerate(text.splitlines(), 1):
+            forward = _forward_line(line, environ)
+            if forward is not None:
+                found.append((forward, f"{_short(file, environ)}:{number}"))
+    return found
+
+
+def _forward_line(line: str, environ: Mapping[str, str]) -> Forward | None:
+    """`RemoteForward 8080 localhost:80` as the forward it is, or None."""
+    keyword, _, rest = line.strip().replace("=", " ", 1).partition(" ")
+    kind = _KEYWORDS.get(keyword.lower())
+    if kind is None:
+        return None
+    spec = ":".join(word.strip('"') for word in rest.split()[:2])
+    try:
+        return parse_forward(kind, spec, environ=environ, service_port=service_port)
+    except ForwardError:
+        return None
+
+
+def _short(path: str, environ: Mapping[str, str]) -> str:
+    home = environ.get("HOME", "")
+    return "~" + path.removeprefix(home) if home and path.startswith(home + "/") else path
