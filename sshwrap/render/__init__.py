@@ -1,0 +1,1 @@
+"""Snapshots and stories -> what a person reads."""
