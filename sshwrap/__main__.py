@@ -1,0 +1,7 @@
+"""`python -m sshwrap`."""
+
+import sys
+
+from sshwrap.cli import main
+
+sys.exit(main())

@@ -1,0 +1,275 @@
+"""Commands and options; the one error boundary; the exit status.
+
+Laws. stdout is the answer, stderr the talk. A UserError is one line of fact, the words said and
+one thing to do; anything else is a bug and keeps its traceback. What a verb needs is imported by
+the verb: `status --json` loads no TOML, no asyncio and no rich.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import NoReturn
+
+from sshwrap import __version__
+from sshwrap.errors import ExitStatus, UserError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EXIT_TEXT = """\
+exit status:
+  0 as wanted · 1 not as wanted · 2 usage, or no such profile · 69 no usable ssh
+  77 a person is needed · 78 bad profiles file · 130 interrupted (status: only 0 or 1)
+"""
+
+RUN_FLAGS = ("-d", "--detach", "-q", "--quiet", "-v", "--verbose", "--no-input", "-h", "--help")
+RUN_OPTIONS = ("--name=", "--timeout=", "--profiles=", "--config=")
+
+Verb = tuple[str, str, str]
+
+# Verb, one line for the list of commands, an example for its own help.
+VERBS: tuple[Verb, ...] = (
+    ("up", "bring tunnels up, and show them until Ctrl-C (-d: in the background)", "up -d web"),
+    ("run", "the same for a bare ssh or autossh command line", "run ssh -R 8080:localhost:80 vps"),
+    ("down", "take tunnels down", "down web"),
+    ("restart", "restart tunnels with their profile read anew", "restart web"),
+    ("reload", "take over edited profiles; unchanged tunnels are not touched", "reload"),
+    ("status", "what is up, what is not, and why", "status --json"),
+    ("logs", "what happened, and why", "logs web --since 22:00"),
+    ("show", "a profile with the source of every value, and its ssh command line", "show web"),
+    ("check", "validate the profiles file", "check --json"),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The console script: run one command, return its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return int(_run(words))
+    except UserError as error:
+        _print_error(error)
+        return int(error.status)
+    except KeyboardInterrupt:
+        return int(ExitStatus.INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read us has enough; nothing is left to be flushed at the end either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+
+
+def _run(words: list[str]) -> int:
+    options = parse(words)
+    from sshwrap.paths import find_places
+
+    places = find_places(os.environ, profiles=options.profiles)
+    from sshwrap.commands import run_verb
+
+    return run_verb(options.verb, options, places)
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """The options of a command line; exits by itself for --help, --version and usage errors."""
+    parser, verbs = build_parser()
+    own, command = split_run(words)
+    if not any(word in verbs for word in own) and not _asks_for_help(own):
+        own = [*own, "status"]
+    options = parser.parse_args(own)
+    options.command = command
+    return options
+
+
+def split_run(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Our own words, and for `run` the command behind them, which is ssh's business.
+
+    argparse cannot do this: `run -R …` begins with an option that is not ours.
+    """
+    rest = list(words)
+    own: list[str] = []
+    while rest:
+        word = rest[0]
+        in_run = "run" in own
+        if in_run and word == "--":
+            return own, rest[1:]
+        if word in ("--profiles", "--config") or (in_run and word in ("--name", "--timeout")):
+            own += rest[:2]
+            del rest[:2]
+        elif in_run and not (word in RUN_FLAGS or word.startswith(RUN_OPTIONS)):
+            return own, rest
+        elif not in_run and word != "run" and not word.startswith("-"):
+            return list(words), []
+        else:
+            own.append(rest.pop(0))
+    return own, []
+
+
+def _asks_for_help(words: Sequence[str]) -> bool:
+    """Anything but the global options belongs to argparse, which will say what is wrong."""
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word in ("--profiles", "--config"):
+            del rest[:1]
+        elif not word.startswith(("--profiles=", "--config=")) and word not in (
+            "-q",
+            "-v",
+            "--no-input",
+        ):
+            return True
+    return False
+
+
+class _Parser(argparse.ArgumentParser):
+    """Usage errors in our own voice: one line, then the example."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message, advice=f"{self.prog} --help", status=ExitStatus.USAGE)
+
+
+def build_parser() -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
+    parser = _Parser(
+        prog="sshwrap",
+        description="ssh -R that stays up, tells the truth, and says why when it can't.",
+        epilog="example:\n  sshwrap run ssh -R '*:12345:localhost:8080' root@vps.example.com\n\n"
+        + EXIT_TEXT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("-V", "--version", action="version", version=f"sshwrap {__version__}")
+    _common(parser, top=True)
+    commands = parser.add_subparsers(dest="verb", metavar="COMMAND", title="commands")
+    for verb, summary, example in VERBS:
+        sub = commands.add_parser(
+            verb,
+            help=summary,
+            description=summary,
+            epilog=f"example:\n  sshwrap {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        _common(sub, top=False)
+        _OPTIONS[verb](sub)
+    return parser, tuple(verb for verb, _, _ in VERBS)
+
+
+def _common(parser: argparse.ArgumentParser, *, top: bool) -> None:
+    # Understood before and behind the verb; behind it, absent must not undo what stood before.
+    default = None if top else argparse.SUPPRESS
+    flag = False if top else argparse.SUPPRESS
+    parser.add_argument(
+        "--profiles", "--config", metavar="FILE", default=default, help="the profiles file to use"
+    )
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", default=flag, help="no talk, only the answer"
+    )
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", default=flag, help="more of what ssh says"
+    )
+    parser.add_argument("--no-input", action="store_true", default=flag, help="never ask anything")
+
+
+def _names(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("names", nargs="*", metavar="NAME", help=text)
+
+
+def _detach(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-d",
+        "--detach",
+        action="store_true",
+        help="hand them to the background supervisor, and return at the first verdict",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="with -d: how long to wait for a verdict (default: 30)",
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value < 1e9:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a number of seconds')
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f'"{text}" is not a number of lines')
+    return int(text)
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="for programs (versioned)")
+
+
+def _up(parser: argparse.ArgumentParser) -> None:
+    _names(parser, "profiles, or patterns like 'cam-*' (default: all with autostart)")
+    _detach(parser)
+
+
+def _run_options(parser: argparse.ArgumentParser) -> None:
+    _detach(parser)
+    parser.add_argument("--name", metavar="NAME", help="what to call it (default: the host)")
+    parser.usage = "sshwrap run [-d] [--name NAME] [--timeout SECONDS] [ssh or autossh] ARG…"
+
+
+def _down(parser: argparse.ArgumentParser) -> None:
+    _names(parser, "profiles or patterns (default: all that are wanted)")
+
+
+def _reload(parser: argparse.ArgumentParser) -> None:
+    _names(parser, "profiles or patterns (default: all that run)")
+
+
+def _status(parser: argparse.ArgumentParser) -> None:
+    _names(parser, "profiles or patterns (default: all)")
+    _json(parser)
+    parser.add_argument("--watch", action="store_true", help="go on showing them until Ctrl-C")
+
+
+def _logs(parser: argparse.ArgumentParser) -> None:
+    _names(parser, "profiles or patterns (default: all)")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on as things happen")
+    parser.add_argument(
+        "-n", "--lines", type=_count, metavar="N", help="the last N lines (default: 200)"
+    )
+    parser.add_argument(
+        "--since",
+        metavar="T",
+        help='"22:00", "2026-11-22", "2026-11-22 22:00", or an age like 90m, 12h, 7d',
+    )
+    parser.add_argument("--until", metavar="T", help="the same forms")
+    _json(parser)
+
+
+def _show(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="a profile")
+    _json(parser)
+
+
+_OPTIONS = {
+    "up": _up,
+    "run": _run_options,
+    "down": _down,
+    "restart": _down,
+    "reload": _reload,
+    "status": _status,
+    "logs": _logs,
+    "show": _show,
+    "check": _json,
+}
+
+
+def _print_error(error: UserError) -> None:
+    from sshwrap.render.message import error_lines
+    from sshwrap.render.page import page_of, print_lines
+
+    print_lines(error_lines(error), sys.stderr, page_of(sys.stderr, os.environ))

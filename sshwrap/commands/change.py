@@ -1,0 +1,148 @@
+"""`down`, `restart` and `reload`: what changes tunnels that some supervisor keeps."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from typing import Any
+
+from sshwrap.commands.choose import choose
+from sshwrap.commands.talk import note, show_tunnels
+from sshwrap.errors import ExitStatus, UserError
+from sshwrap.paths import Places
+from sshwrap.supervisor import ipc
+from sshwrap.supervisor.lock import is_locked
+from sshwrap.supervisor.order import Order, order_to_json
+from sshwrap.supervisor.overview import Keeper, Overview, overview
+from sshwrap.supervisor.profiles import load_orders, load_profiles
+from sshwrap.supervisor.wanted import read_wanted, remove_wanted
+
+STOP_WITHIN = 15.0  # TERM, then KILL after 5 s, and the answer
+
+
+def ask(keeper: Keeper, request: dict[str, Any], *, timeout: float = STOP_WITHIN) -> dict[str, Any]:
+    """One request to a supervisor; its refusal, or its silence, is a UserError."""
+    try:
+        answer = ipc.request(keeper.path, {"v": ipc.VERSION, **request}, timeout)
+    except ipc.IpcError as error:
+        raise UserError(
+            f"the supervisor (pid {keeper.pid}) did not do it", said=str(error)
+        ) from None
+    if not answer.get("ok"):
+        refusal = answer.get("error", {})
+        raise UserError(
+            str(refusal.get("message", "refused")),
+            said=refusal.get("said"),
+            advice=refusal.get("advice"),
+            status=ExitStatus(refusal.get("status", 1)),
+        )
+    return answer
+
+
+def down(options: Namespace, places: Places) -> int:
+    """No name: all that are wanted. Returns when their ssh has ended."""
+    view = overview(places, os.environ)
+    wanted = [t["profile"] for t in view.tunnels if t["wanted"] or t["state"] != "down"]
+    if options.names:
+        names = choose(options.names, [t["profile"] for t in view.tunnels])
+    else:
+        names = wanted
+    if not names and not options.quiet:
+        note("nothing is wanted up")
+    for keeper in view.keepers:
+        mine = [name for name in names if name in keeper.tunnels]
+        if mine:
+            ask(keeper, {"op": "down", "names": mine, "by": "down"})
+    for name in names:
+        _forget(places, view, name)
+        if not options.quiet:
+            note(f"{name}: down" if name in wanted else f"{name}: was down already")
+    return int(ExitStatus.OK)
+
+
+def _forget(places: Places, view: Overview, name: str) -> None:
+    """Take back that it is wanted, where no supervisor was there to do it."""
+    if view.keeper_of(name) is not None:
+        return
+    content = read_wanted(places, name)
+    if content is not None and is_locked(places.profile_lock(name)):
+        pid = content.get("pid", "unknown")
+        raise UserError(f"{name}: its supervisor (pid {pid}) does not answer", advice=f"kill {pid}")
+    remove_wanted(places, name)
+
+
+def restart(options: Namespace, places: Places) -> int:
+    """Read the profiles anew and start their ssh anew; returns at each one's first verdict."""
+    from sshwrap.commands.up import RESTART_TIMEOUT, wait_for_verdicts
+
+    view = overview(places, os.environ)
+    kept = [t["profile"] for t in view.tunnels if t["wanted"]]
+    names = choose(options.names, kept, what="tunnel that is wanted,") if options.names else kept
+    if not names:
+        raise UserError("nothing is wanted up", advice="sshwrap up", status=ExitStatus.USAGE)
+    alone = [name for name in names if view.keeper_of(name) is None]
+    if alone:
+        raise UserError(
+            f"{', '.join(alone)}: no supervisor keeps it",
+            advice=f"sshwrap up -d {' '.join(alone)}",
+        )
+    orders = _orders_of(places, view, names)
+    for keeper in view.keepers:
+        mine = [order_to_json(orders[name]) for name in names if name in keeper.tunnels]
+        if mine:
+            ask(keeper, {"op": "restart", "orders": mine})
+    verdicts = wait_for_verdicts(view.keepers, names, RESTART_TIMEOUT)
+    show_tunnels(list(verdicts.tunnels.values()), sys.stdout)
+    return int(verdicts.exit_status())
+
+
+def reload(options: Namespace, places: Places) -> int:
+    """Take over what was edited. A faulty file changes nothing and says so."""
+    view = overview(places, os.environ)
+    running = [name for keeper in view.keepers for name in keeper.tunnels]
+    names = choose(options.names, running, what="running tunnel") if options.names else running
+    loaded = load_profiles(places, os.environ)
+    gone = [
+        name
+        for name in names
+        if name not in loaded.profiles and _from_file(view, name) == places.profiles_file
+    ]
+    orders = _orders_of(places, view, [name for name in names if name not in gone])
+    changed: list[str] = []
+    for keeper in view.keepers:
+        mine = [order_to_json(order) for name, order in orders.items() if name in keeper.tunnels]
+        if mine:
+            changed += ask(keeper, {"op": "reload", "orders": mine})["changed"]
+    if not options.quiet:
+        for name in changed:
+            note(f"{name}: takes over the edited profile")
+        for name in gone:
+            note(f"{name}: no longer in the profiles file, and still up; sshwrap down {name}")
+        if not changed and not gone:
+            note("nothing has changed")
+    return int(ExitStatus.OK)
+
+
+def _from_file(view: Overview, name: str) -> str | None:
+    return next(
+        (t["profiles_file"] for t in view.tunnels if t["profile"] == name),
+        None,
+    )
+
+
+def _orders_of(places: Places, view: Overview, names: list[str]) -> dict[str, Order]:
+    """The orders of running tunnels, read anew; those of `run` have no file and stay as they are."""
+    from sshwrap.supervisor.order import order_from_json
+
+    orders: dict[str, Order] = {}
+    from_file = [name for name in names if _from_file(view, name) is not None]
+    if from_file:
+        orders.update(load_orders(places, os.environ, from_file))
+    for name in names:
+        if name not in orders:
+            content = read_wanted(places, name)
+            if content is None:
+                raise UserError(f"{name}: what it was started with cannot be read")
+            orders[name] = order_from_json(content["order"])
+    return orders

@@ -1,0 +1,371 @@
+"""`up` and `run`: in front, in the background, or watching what is up already."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sshwrap.commands.change import ask
+from sshwrap.commands.choose import choose
+from sshwrap.commands.talk import note, show_tunnels, tell_error
+from sshwrap.errors import ExitStatus, UserError
+from sshwrap.paths import Places
+from sshwrap.profile.model import Profile, profile_digest
+from sshwrap.supervisor import background, ipc
+from sshwrap.supervisor.order import Order, order_to_json
+from sshwrap.supervisor.overview import Keeper, Overview, keepers, overview
+from sshwrap.supervisor.profiles import load_profiles
+from sshwrap.supervisor.program import SshProgram
+from sshwrap.supervisor.resolve import resolve
+
+RESTART_TIMEOUT = 30.0
+HAND_OVER_WITHIN = 10.0
+PERSON_KINDS = ("failed",)
+
+
+def up(options: Namespace, places: Places) -> int:
+    """Bring up the named profiles, or all with autostart."""
+    places.prepare_state_dir()
+    starting = _start_early(options, places)
+    try:
+        profiles = _named_profiles(options, places)
+        return _bring_up(profiles, options, places, by="up", starting=starting)
+    except BaseException:
+        starting.give_up()
+        raise
+
+
+def run(options: Namespace, places: Places) -> int:
+    """The same for a command line of ssh or autossh."""
+    from pathlib import Path
+
+    from sshwrap.profile.file import service_port
+    from sshwrap.profile.ssh_command import parse_command
+
+    places.prepare_state_dir()
+    parsed = parse_command(
+        options.command,
+        environ=os.environ,
+        service_port=service_port,
+        cwd=str(Path.cwd()),
+        name=options.name,
+    )
+    if not options.quiet:
+        for text in parsed.notes:
+            note(text)
+    profile = parsed.profile
+    view = overview(places, os.environ)
+    if options.name is None:
+        profile = _free_name(profile, view)
+    starting = _start_early(options, places)
+    try:
+        return _bring_up([profile], options, places, by="run", starting=starting, view=view)
+    except BaseException:
+        starting.give_up()
+        raise
+
+
+def _free_name(profile: Profile, view: Overview) -> Profile:
+    """`vps`, or `vps-2` where that is another tunnel; the very same command keeps its name."""
+    from dataclasses import replace
+
+    taken = {t["profile"]: t for t in view.tunnels}
+    name, number = profile.name, 1
+    while name in taken:
+        same = taken[name].get("_digest") == profile_digest(replace(profile, name=name))
+        if same and taken[name]["profiles_file"] is None:
+            break
+        number += 1
+        name = f"{profile.name[:60]}-{number}"
+    return replace(profile, name=name)
+
+
+def _named_profiles(options: Namespace, places: Places) -> list[Profile]:
+    loaded = load_profiles(places, os.environ)
+    if not options.quiet:
+        for warning in loaded.profiles.warnings:
+            note(f"warning: {warning}")
+    profiles = loaded.profiles
+    if options.names:
+        return [profiles[name] for name in choose(options.names, profiles)]
+    chosen = [profile for profile in profiles.values() if profile.autostart]
+    if not chosen:
+        if profiles:
+            raise UserError(
+                "no profile has autostart", advice="sshwrap up NAME", status=ExitStatus.USAGE
+            )
+        raise UserError(
+            f"{places.profiles_file}: no profiles there",
+            advice="sshwrap run ssh -R '*:12345:localhost:8080' root@vps.example.com",
+            status=ExitStatus.USAGE,
+        )
+    return chosen
+
+
+# --- the background supervisor ----------------------------------------------
+
+
+class _Starting:
+    """A background supervisor that is being started while we still read and ask."""
+
+    def __init__(self, places: Places, *, wanted: bool) -> None:
+        self._places = places
+        self._reading: int | None = None
+        if wanted and not _answers(places):
+            self._reading = background.start(places, os.environ)
+
+    def keeper(self) -> Keeper:
+        """The background supervisor, once it answers; raises UserError."""
+        deadline = time.monotonic() + HAND_OVER_WITHIN
+        while True:
+            if self._reading is not None:
+                reading, self._reading = self._reading, None
+                background.wait_ready(reading)
+            try:
+                path = self._places.background_socket
+                return Keeper(path, ipc.request(path, {"v": ipc.VERSION, "op": "status"}))
+            except ipc.Gone as error:
+                # An older one is just ending: its lock is free in a moment.
+                if time.monotonic() > deadline:
+                    raise UserError(
+                        "the background supervisor does not start", said=str(error)
+                    ) from None
+                self._reading = background.start(self._places, os.environ)
+            except ipc.IpcError as error:
+                raise UserError(
+                    "the background supervisor does not answer", said=str(error)
+                ) from None
+
+    def give_up(self) -> None:
+        """It ends by itself, with nothing wanted."""
+        if self._reading is not None:
+            os.close(self._reading)
+            self._reading = None
+
+
+def _start_early(options: Namespace, places: Places) -> _Starting:
+    return _Starting(places, wanted=options.detach)
+
+
+def _answers(places: Places) -> bool:
+    try:
+        ipc.connect(places.background_socket, 0.5).close()
+    except ipc.Gone:
+        return False
+    except ipc.IpcError:
+        return True
+    return True
+
+
+# --- bringing up ------------------------------------------------------------
+
+
+def _bring_up(
+    profiles: Sequence[Profile],
+    options: Namespace,
+    places: Places,
+    *,
+    by: str,
+    starting: _Starting,
+    view: Overview | None = None,
+) -> int:
+    _, ssh = SshProgram(places.ssh, os.environ).version_and_path()
+    orders = resolve(profiles, ssh, os.environ)
+    found = view.keepers if view is not None else keepers(places)[0]
+    _refuse_doubles(orders, found)
+    kept: dict[str, Keeper] = {}
+    for keeper in found:
+        kept.update(
+            {order.profile.name: keeper for order in orders if order.profile.name in keeper.tunnels}
+        )
+    if options.detach:
+        return _hand_over(orders, kept, options, by, starting)
+    mine = [order for order in orders if order.profile.name not in kept]
+    for keeper in dict.fromkeys(kept.values()):
+        theirs = [order for order in orders if kept.get(order.profile.name) is keeper]
+        _renew(keeper, theirs, by, quiet=options.quiet)
+    if mine:
+        from sshwrap.commands.front import run_front
+
+        _say_server_decides(mine, options)
+        what = "sshwrap " + " ".join([by, *(order.profile.name for order in mine)])
+        return run_front(mine, places, by=by, what=what, quiet=options.quiet)
+    from sshwrap.commands.watch import watch
+
+    return watch(places, [order.profile.name for order in orders], quiet=options.quiet)
+
+
+def _renew(keeper: Keeper, orders: list[Order], by: str, *, quiet: bool) -> None:
+    """Up already: an edited profile is taken over, and one that waits is due now."""
+    answer = ask(keeper, {"op": "up", "orders": [order_to_json(o) for o in orders], "by": by})
+    for order in orders:
+        name = order.profile.name
+        error = answer["errors"].get(name)
+        if error is not None:
+            raise UserError(error["message"], advice=error["advice"])
+        if quiet:
+            continue
+        where = "in the background" if keeper.kind == "background" else f"by pid {keeper.pid}"
+        edited = keeper.tunnels[name].get("_digest") != order.digest
+        change = "; the edited profile is taken over" if edited else ""
+        note(f"{name}: already kept up {where}{change}")
+
+
+def _hand_over(
+    orders: list[Order],
+    kept: Mapping[str, Keeper],
+    options: Namespace,
+    by: str,
+    starting: _Starting,
+) -> int:
+    _say_server_decides(orders, options)
+    back = starting.keeper()
+    for keeper in dict.fromkeys(kept.values()):
+        if keeper.path != back.path:
+            theirs = [order for order in orders if kept.get(order.profile.name) is keeper]
+            _renew(keeper, theirs, by, quiet=options.quiet)
+    mine = [o for o in orders if kept.get(o.profile.name, back).path == back.path]
+    errors: dict[str, Any] = {}
+    if mine:
+        request = {"op": "up", "orders": [order_to_json(order) for order in mine], "by": by}
+        errors = ask(back, request)["errors"]
+        for error in errors.values():
+            tell_error(UserError(error["message"], advice=error["advice"]))
+    names = [order.profile.name for order in orders if order.profile.name not in errors]
+    verdicts = wait_for_verdicts([back, *kept.values()], names, options.timeout)
+    show_tunnels(list(verdicts.tunnels.values()), sys.stdout)
+    if not options.quiet:
+        verdicts.tell(options.timeout)
+    return int(ExitStatus.NOT_AS_WANTED if errors else verdicts.exit_status())
+
+
+def _refuse_doubles(orders: Sequence[Order], found: Iterable[Keeper]) -> None:
+    """Two tunnels that ask one server for one listener through ssh_config would fight for ever."""
+    seen: dict[tuple[str, str, int | None, str | None], tuple[str, str]] = {}
+    for order in orders:
+        for forward in order.added:
+            _refuse_double(
+                seen,
+                order.profile.name,
+                (order.hostname, forward.listen_host or "", forward.listen_port),
+                forward.listen_path,
+                forward.source,
+            )
+    names = {order.profile.name for order in orders}
+    for keeper in found:
+        for name, tunnel in keeper.tunnels.items():
+            if name in names:
+                continue
+            for shown in tunnel["forwards"]:
+                host = tunnel.get("_hostname", "")
+                key = (host, shown["listen_host"] or "", shown["listen_port"])
+                if shown["source"] != "profile":
+                    _refuse_double(seen, name, key, shown["listen_path"], shown["source"])
+
+
+def _refuse_double(
+    seen: dict[tuple[str, str, int | None, str | None], tuple[str, str]],
+    name: str,
+    listener: tuple[str, str, int | None],
+    path: str | None,
+    source: str,
+) -> None:
+    key = (*listener, path)
+    if listener[2] == 0:
+        return  # the server gives each its own
+    if key in seen and seen[key][0] != name:
+        other, line = seen[key]
+        raise UserError(
+            f'{name} and {other}: ssh_config gives both the same forward ("{line}"), '
+            "and only one of them can have it",
+            advice="move that line into one profile's remote_forward",
+            status=ExitStatus.BAD_CONFIG,
+        )
+    seen[key] = (name, source)
+
+
+def _say_server_decides(orders: Sequence[Order], options: Namespace) -> None:
+    """Nobody is told to open a port; who wants it open should know how."""
+    if options.quiet:
+        return
+    for order in orders:
+        for forward in order.profile.remote_forward:
+            if forward.listen_host is None and forward.listen_port:
+                note(
+                    f"{order.profile.name}: port {forward.listen_port} names no address, so the "
+                    "server decides, as a rule for itself only; "
+                    f"for everybody, write *:{forward.spec}"
+                )
+
+
+# --- verdicts ---------------------------------------------------------------
+
+
+class Verdicts:
+    """The first verdict of each tunnel: up, in need of a person, or a first failure."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.tunnels: dict[str, dict[str, Any]] = {}
+        self.pending = dict.fromkeys(names)
+
+    def take(self, tunnel: dict[str, Any]) -> None:
+        name = tunnel["profile"]
+        if name not in self.pending and name not in self.tunnels:
+            return
+        self.tunnels[name] = tunnel
+        tried = tunnel["state"] == "waiting" and tunnel["failure"] is not None
+        if tunnel["state"] in ("up", "failed", "down") or (tried and tunnel["attempt"] > 0):
+            self.pending.pop(name, None)
+
+    def exit_status(self) -> ExitStatus:
+        tunnels = self.tunnels.values()
+        if not self.pending and all(t["state"] == "up" and t["ok"] for t in tunnels):
+            return ExitStatus.OK
+        if not self.pending and all(t["state"] == "failed" for t in tunnels):
+            return ExitStatus.NEEDS_PERSON
+        return ExitStatus.NOT_AS_WANTED
+
+    def tell(self, timeout: float) -> None:
+        trying = [name for name, t in self.tunnels.items() if t["state"] not in ("up", "failed")]
+        if self.pending:
+            note(f"{', '.join(self.pending)}: no verdict within {timeout:g} s")
+        if trying:
+            note(
+                f"{', '.join(trying)}: still trying in the background; "
+                f"sshwrap logs {' '.join(trying)} -f"
+            )
+
+
+def wait_for_verdicts(found: Sequence[Keeper], names: Sequence[str], timeout: float) -> Verdicts:
+    """Watch these supervisors until every name has had its first verdict, or time is up."""
+    verdicts = Verdicts(names)
+    deadline = time.monotonic() + timeout
+    request = {"v": ipc.VERSION, "op": "watch", "names": list(names)}
+    streams: list[ipc.Stream] = []
+    try:
+        for path in dict.fromkeys(keeper.path for keeper in found):
+            try:
+                streams.append(ipc.stream(path, request))
+            except ipc.IpcError:
+                continue  # another one may have it; who has none is pending
+        while verdicts.pending and streams:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            for ready in select.select(streams, [], [], left)[0]:
+                for message in ready.ready():
+                    for tunnel in message.get("tunnels", ()):
+                        verdicts.take(tunnel)
+                if ready.ended:
+                    streams.remove(ready)
+    except ipc.Broken as error:
+        raise UserError("the supervisor does not make sense", said=str(error)) from None
+    finally:
+        for stream in streams:
+            stream.close()
+    return verdicts
