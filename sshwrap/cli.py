@@ -25,6 +25,8 @@ exit status:
   77 a person is needed · 78 bad profiles file · 130 interrupted (status: only 0 or 1)
 """
 
+# Known from the README's outlook; whoever tries one should hear more than "invalid choice".
+NOT_YET = ("doctor", "add", "key", "service", "export", "history", "completion")
 RUN_FLAGS = ("-d", "--detach", "-q", "--quiet", "-v", "--verbose", "--no-input", "-h", "--help")
 RUN_OPTIONS = ("--name=", "--timeout=", "--profiles=", "--config=")
 
@@ -74,6 +76,13 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     """The options of a command line; exits by itself for --help, --version and usage errors."""
     parser, verbs = build_parser()
     own, command = split_run(words)
+    first = next((word for word in own if not word.startswith("-")), None)
+    if first in NOT_YET:
+        raise UserError(
+            f'"{first}" is not in sshwrap {__version__} yet',
+            advice="sshwrap --help    (what there is)",
+            status=ExitStatus.USAGE,
+        )
     if not any(word in verbs for word in own) and not _asks_for_help(own):
         own = [*own, "status"]
     options = parser.parse_args(own)

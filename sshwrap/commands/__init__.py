@@ -1,4 +1,4 @@
-"""One function a verb: arguments -> the rooms of the house -> what is shown. Imported when asked."""
+"""One function a verb: arguments -> the rooms of the house -> what is shown."""
 
 from __future__ import annotations
 

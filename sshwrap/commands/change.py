@@ -44,10 +44,8 @@ def down(options: Namespace, places: Places) -> int:
     """No name: all that are wanted. Returns when their ssh has ended."""
     view = overview(places, os.environ)
     wanted = [t["profile"] for t in view.tunnels if t["wanted"] or t["state"] != "down"]
-    if options.names:
-        names = choose(options.names, [t["profile"] for t in view.tunnels])
-    else:
-        names = wanted
+    known = [t["profile"] for t in view.tunnels]
+    names = choose(options.names, known) if options.names else wanted
     if not names and not options.quiet:
         note("nothing is wanted up")
     for keeper in view.keepers:
@@ -132,7 +130,7 @@ def _from_file(view: Overview, name: str) -> str | None:
 
 
 def _orders_of(places: Places, view: Overview, names: list[str]) -> dict[str, Order]:
-    """The orders of running tunnels, read anew; those of `run` have no file and stay as they are."""
+    """The orders of running tunnels, read anew; `run` has no file, so its stay as they are."""
     from sshwrap.supervisor.order import order_from_json
 
     orders: dict[str, Order] = {}

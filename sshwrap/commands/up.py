@@ -178,6 +178,7 @@ def _bring_up(
     orders = resolve(profiles, ssh, os.environ)
     found = view.keepers if view is not None else keepers(places)[0]
     _refuse_doubles(orders, found)
+    _refuse_namesakes(orders, found)
     kept: dict[str, Keeper] = {}
     for keeper in found:
         kept.update(
@@ -266,6 +267,21 @@ def _refuse_doubles(orders: Sequence[Order], found: Iterable[Keeper]) -> None:
                 key = (host, shown["listen_host"] or "", shown["listen_port"])
                 if shown["source"] != "profile":
                     _refuse_double(seen, name, key, shown["listen_path"], shown["source"])
+
+
+def _refuse_namesakes(orders: Sequence[Order], found: Iterable[Keeper]) -> None:
+    """A tunnel of that name from another file is another tunnel: it is not ours to change."""
+    for keeper in found:
+        for order in orders:
+            tunnel = keeper.tunnels.get(order.profile.name)
+            if tunnel is None or tunnel["profiles_file"] == order.profile.profiles_file:
+                continue
+            name = order.profile.name
+            source = tunnel["profiles_file"] or "sshwrap run"
+            raise UserError(
+                f'{name}: a tunnel of that name is already kept up, from "{source}"',
+                advice=f"sshwrap down {name}, or another name",
+            )
 
 
 def _refuse_double(

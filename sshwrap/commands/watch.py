@@ -14,6 +14,7 @@ from sshwrap.commands.front import CLOCK_PAUSE, FRAME_PAUSE, Screen
 from sshwrap.commands.talk import note
 from sshwrap.errors import ExitStatus
 from sshwrap.paths import Places
+from sshwrap.render.page import wants_live
 from sshwrap.supervisor import ipc
 from sshwrap.supervisor.overview import Overview, overview
 
@@ -23,7 +24,7 @@ LOOK_PAUSE = 2.0  # for supervisors that come and go
 
 def watch(places: Places, names: list[str], *, quiet: bool) -> int:
     """Show these until Ctrl-C (0), or until nobody wants them any more (0)."""
-    if not quiet:
+    if not quiet and not wants_live(sys.stdout, os.environ):  # the view's footer says it
         note(HINT)
     return _watch(places, names, ends=True, quiet=quiet)
 

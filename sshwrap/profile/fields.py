@@ -56,7 +56,7 @@ def split_fields(text: str) -> tuple[list[Field], bool]:
             dangling = rest[end + 1 :] == ":"
             rest = rest[end + 2 :]
             continue
-        if rest == "\\":
+        if rest == "\\" and fields:
             return fields, True
         field, rest, dangling = _bare_field(text, rest)
         fields.append(field)

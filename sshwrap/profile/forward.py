@@ -81,7 +81,7 @@ def parse_forward(
         fields, dangling = split_fields(text)
         forward = _shape(kind, text, fields, service_port)
     except ForwardError as error:
-        raise ForwardError(_config_spelling(text) or str(error)) from None
+        raise ForwardError(_config_spelling(text) or _web_address(text) or str(error)) from None
     _refuse_traps(forward, dangling, text)
     return replace(forward, source=source)
 
@@ -244,9 +244,11 @@ def _refuse_traps(forward: Forward, dangling: bool, text: str) -> None:
         raise ForwardTrap(f"{quoted(text)} holds a control character")
     if dangling:
         raise ForwardTrap(f"{quoted(text)} ends in the middle; write {_unfinished(forward)}")
+    if (web := _web_address(text)) is not None:
+        raise ForwardTrap(web)
     for path in (forward.listen_path, forward.connect_path):
         if path is not None:
-            _refuse_path(path, text)
+            _refuse_path(path, forward, text)
     if forward.kind is Kind.DYNAMIC and not forward.is_socks:
         raise ForwardTrap(f"{quoted(text)}: a dynamic forward has no target; use local_forward")
     for what, host in (
@@ -257,16 +259,14 @@ def _refuse_traps(forward: Forward, dangling: bool, text: str) -> None:
             _refuse_host(what, host, forward, text)
 
 
-def _refuse_path(path: str, text: str) -> None:
-    if " " in text and (suggestion := _config_spelling(text)):
+def _refuse_path(path: str, forward: Forward, text: str) -> None:
+    if forward.is_socks and (suggestion := _config_spelling(text)):
         raise ForwardTrap(suggestion)
     if path.startswith("~"):
         raise ForwardTrap(
             f'path {quoted(path)}: ssh does not expand "~" here; write the whole path'
             " (or ${HOME} for this machine's)"
         )
-    if path.startswith("//"):
-        raise ForwardTrap(f"{quoted(text)} is an address of the web; {_PLAIN_HOST}")
     if not path.startswith("/"):
         colons = path.replace("/", ":")
         raise ForwardTrap(
@@ -298,11 +298,16 @@ def _refuse_host(what: str, host: str, forward: Forward, text: str) -> None:
 def _config_spelling(text: str) -> str | None:
     """`12345 localhost:8080`, as RemoteForward of ssh_config has it, would be a SOCKS proxy."""
     listen, _, connect = (part.strip() for part in text.partition(" "))
-    if not (listen.startswith("/") or listen[-1:].isdigit()):
+    if not (listen.startswith("/") or (listen[-1:].isdigit() and "/" not in listen)):
         return None
     if not (connect.startswith(("/", "[")) or ":" in connect):
         return None
     return f"{quoted(text)} is ssh_config's spelling; write {listen}:{connect}"
+
+
+def _web_address(text: str) -> str | None:
+    """`8080:http://localhost:3000` would be port 80 of the host "8080", or the like."""
+    return f"{quoted(text)} holds an address of the web; {_PLAIN_HOST}" if "://" in text else None
 
 
 def _unfinished(forward: Forward) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 # How often the end of one statement is looked for: a stranger array is placed at its first line.
 TRIES_MAX = 200
 
-# What the last line of a statement over several lines holds.
+# What the last line of a statement over several lines ends with, but for a comment.
 _ENDS = ("]", "}", '"""', "'''")
 
 # What can be open at the end of a line of an array, innermost first.
@@ -47,7 +47,7 @@ class Lines:
 
 def _statements(text: str) -> list[_Statement]:
     found: list[_Statement] = []
-    lines = text.split("\n")
+    lines = text.replace("\r\n", "\n").split("\n")
     header, at = "", 0
     while at < len(lines):
         if not lines[at].strip() or lines[at].lstrip().startswith("#"):
@@ -67,7 +67,7 @@ def _statements(text: str) -> list[_Statement]:
 def _shortest(lines: list[str], at: int, header: str) -> tuple[int, dict[str, Any] | None]:
     tries = 0
     for end in range(at, len(lines)):
-        if end > at and not any(mark in lines[end] for mark in _ENDS):
+        if end > at and not _may_end(lines[end]):
             continue
         data = _loads(header + "\n".join(lines[at : end + 1]))
         if data is not None:
@@ -76,6 +76,12 @@ def _shortest(lines: list[str], at: int, header: str) -> tuple[int, dict[str, An
         if tries == TRIES_MAX:
             break
     return 1, None
+
+
+def _may_end(line: str) -> bool:
+    parts = line.split("#")  # any of them may begin the comment
+    heads = ("#".join(parts[:count]) for count in range(1, len(parts) + 1))
+    return any(head.rstrip().endswith(_ENDS) for head in heads)
 
 
 def _line_within(statement: _Statement, path: Path) -> int:

@@ -23,6 +23,7 @@ class Tally:
     def __init__(self) -> None:
         self.seconds = {UP: 0.0, AWAY: 0.0, UNKNOWN: 0.0, UNWANTED: 0.0, ENDED: 0.0}
         self.drops = 0
+        self.start: datetime | None = None  # where what is known begins
         self.away_since: datetime | None = None  # where it is still away at the end
 
     @property
@@ -54,10 +55,11 @@ class _Walk:
         self.condition = UNKNOWN
         self.away_since: datetime | None = None
         self.tally = Tally()
+        self.tally.start = since
 
     def advance(self, to: datetime) -> None:
         if self.at is None:
-            self.at = to
+            self.at = self.tally.start = to
         elif to > self.at:
             self.tally.seconds[self.condition] += (to - self.at).total_seconds()
             self.at = to

@@ -47,8 +47,9 @@ def pad(text: str, cells: int) -> str:
 def wrap(text: str, cells: int) -> list[str]:
     """`text` broken at spaces into lines of at most `cells`; a longer word is broken anywhere.
 
-    A character wider than `cells` is dropped: there is no way to show it.
+    `cells` below 1 counts as 1. A character wider than that is dropped: it cannot be shown.
     """
+    cells = max(cells, 1)
     lines: list[str] = []
     line = ""
     for word in text.split():

@@ -196,8 +196,6 @@ def headline(
 ) -> str:
     """ "22:00 to 08:00: 99.4 % up, 3 drops, 3 min 31 s away", of one profile's entries."""
     counted = tally(entries, since, until)
-    times = [at for entry in entries if (at := parse_time(entry.get("at")))]
-    start = since or (min(times) if times else until)
     words = [_share(counted.share_up, counted.seconds[AWAY])]
     if counted.seconds[UP] or counted.drops:
         words.append(count(counted.drops, "drop") if counted.drops else "no drop")
@@ -208,7 +206,7 @@ def headline(
         words.append(f"down since {_brief(counted.away_since, now_wall, seconds=True)}")
     if counted.seconds[UNKNOWN] >= 60:
         words.append(f"nothing known of {duration(counted.seconds[UNKNOWN])}")
-    window = f"{_brief(start, now_wall)} to {_brief(until, now_wall)}"
+    window = f"{_brief(counted.start or until, now_wall)} to {_brief(until, now_wall)}"
     return f"{window}: {', '.join(words)}"
 
 

@@ -24,7 +24,7 @@ import termios
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Never
@@ -302,33 +302,39 @@ def _find(program: str, env: Mapping[str, str]) -> str:
 
 def _fork(argv: list[str], env: Mapping[str, str], log: int) -> tuple[int, int]:
     """Start argv[0] (a path) on a new pty, `log` as its stdout -> (pid, our end of the pty)."""
-    with ExitStack() as undo:
-        failure, failure_write = os.pipe()
-        undo.callback(os.close, failure)
+    failure, failure_write = os.pipe()
+    try:
         try:
-            # Blocked, so that no signal meets a child that still has our handlers: they would
-            # write to the wake-up descriptor that it shares with our loop.
-            mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-            try:
-                with warnings.catch_warnings():
-                    # Python's own word about threads comes after the fork, where an error would
-                    # lose the child; ours came before it.
-                    warnings.simplefilter("ignore")
-                    pid, terminal = os.forkpty()
-                if pid == 0:
-                    _become(argv, env, log, failure_write)
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            pid, terminal = _forkpty(lambda: _become(argv, env, log, failure_write))
         finally:
             os.close(failure_write)
         # The exec ends the child's copy, and with it this read, in a millisecond or two.
         said = os.read(failure, 4096)
-        if said:
-            os.close(terminal)
-            os.waitpid(pid, 0)  # its next step after these words is _exit
-            number, _, text = said.decode(errors="replace").partition(" ")
-            raise OSError(int(number), text, argv[0])
+    finally:
+        os.close(failure)
+    if said:
+        os.close(terminal)
+        os.waitpid(pid, 0)  # its next step after these words is _exit
+        number, _, text = said.decode(errors="replace").partition(" ")
+        raise OSError(int(number), text, argv[0])
     os.set_inheritable(terminal, False)  # who inherited it would keep this child alive after us
+    return pid, terminal
+
+
+def _forkpty(become: Callable[[], Never]) -> tuple[int, int]:
+    # Blocked, so that no signal meets a child that still has our handlers: they would write to the
+    # wake-up descriptor that it shares with our loop.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        with warnings.catch_warnings():
+            # Python's own word about threads comes after the fork, where an error would lose the
+            # child; ours came before it.
+            warnings.simplefilter("ignore")
+            pid, terminal = os.forkpty()
+        if pid == 0:
+            become()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return pid, terminal
 
 

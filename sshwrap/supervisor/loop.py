@@ -19,14 +19,21 @@ from typing import TYPE_CHECKING, Any
 from sshwrap import __version__
 from sshwrap.errors import UserError
 from sshwrap.ssh.argv import build_argv
-from sshwrap.ssh.evidence import Evidence, Progress, classify_line, classify_terminal_line
+from sshwrap.ssh.evidence import (
+    Evidence,
+    Progress,
+    classify_line,
+    classify_terminal_line,
+    keep_words,
+)
 from sshwrap.supervisor.child import Child, Exit, Source
 from sshwrap.supervisor.journal import Journal
 from sshwrap.supervisor.lock import Lock, holder, try_lock
 from sshwrap.supervisor.order import Order, order_to_json
-from sshwrap.supervisor.program import SshProgram
+from sshwrap.supervisor.program import SshProgram, ssh_environ
+from sshwrap.supervisor.turns import Turns
 from sshwrap.supervisor.wanted import remove_file, remove_wanted, write_wanted, write_whole
-from sshwrap.tunnel.entries import rfc3339
+from sshwrap.tunnel.entries import connect_end, rfc3339
 from sshwrap.tunnel.events import (
     Deadline,
     Event,
@@ -44,7 +51,7 @@ from sshwrap.tunnel.events import (
     WantDown,
     WantUp,
 )
-from sshwrap.tunnel.machine import step
+from sshwrap.tunnel.machine import UNKNOWN_KEPT, step
 from sshwrap.tunnel.model import State, Tunnel, new_tunnel
 from sshwrap.tunnel.present import snapshot
 from sshwrap.tunnel.traffic import Traffic
@@ -54,12 +61,8 @@ if TYPE_CHECKING:
 
     from sshwrap.paths import Places
 
-# sshd drops sign-ins at random from the 10th that has not finished (MaxStartups 10:30:100), and
-# counts those of everybody: we take less than half of it.
-SIGNING_IN_PER_SERVER = 4
-SPAWN_PAUSE = 0.002  # between two starts: what a fork costs, left to those who are already up
 TRAFFIC_PAUSE = 0.5  # visitors change a screen at most so often; a change of state at once
-NOT_FOR_SSH = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID")
+WITHOUT_CHILD = (State.WAITING, State.FAILED)
 
 _TRAFFIC = frozenset(
     {
@@ -116,10 +119,7 @@ class Supervisor:
         self._on_change = on_change
         self._on_entry = on_entry
         self._jitter = jitter
-        self._queues: dict[str, deque[Unit]] = {}  # due, in order, by server
-        self._signing_in: dict[str, set[str]] = {}
-        self._held: dict[str, float] = {}  # server -> until when (monotonic)
-        self._pump_handle: asyncio.Handle | None = None
+        self._turns = Turns(loop, start=self._its_turn, wait=self._back_to_wait)
         self._dirty: dict[str, None] = {}
         self._gone: list[dict[str, Any]] = []
         self._flush_handle: asyncio.Handle | None = None
@@ -151,7 +151,12 @@ class Supervisor:
         """Take a profile read anew; True where that means another ssh (or `restart` asks it)."""
         unit = self.units[order.profile.name]
         changed = unit.order.digest != order.digest or unit.order.added != order.added
+        if unit.order.server != order.server:  # its place in the old server's queue is free
+            self._cancel(unit)
+            self._signed_in(unit)
         unit.order = order
+        if unit.timer is None:
+            self._schedule(unit)
         if unit.tunnel.wanted:
             self._keep_wanted(unit)
         if changed:
@@ -302,17 +307,15 @@ class Supervisor:
         if unit.timer is not None:
             unit.timer.cancel()
             unit.timer = None
-        queue = self._queues.get(unit.order.server)
-        if queue is not None and unit in queue:
-            queue.remove(unit)
+        self._turns.cancel(unit.order.server, unit.name)
 
     def _schedule(self, unit: Unit) -> None:
         self._cancel(unit)
         deadline = unit.tunnel.deadline
         if deadline is None:
             return
-        if unit.tunnel.state in (State.WAITING, State.FAILED):
-            deadline = max(deadline, self._held.get(unit.order.server, 0.0))
+        if unit.tunnel.state in WITHOUT_CHILD:
+            deadline = max(deadline, self._turns.held_until(unit.order.server))
         if deadline <= self.loop.time():
             self._deadline(unit)
         else:
@@ -320,53 +323,26 @@ class Supervisor:
 
     def _deadline(self, unit: Unit) -> None:
         unit.timer = None
-        if unit.tunnel.state in (State.WAITING, State.FAILED):
-            self._queues.setdefault(unit.order.server, deque()).append(unit)
-            self._pump_soon(0.0)
+        if unit.tunnel.state in WITHOUT_CHILD:
+            self._turns.due(unit.order.server, unit.name)
         else:
             self._apply(unit, Deadline())
 
-    def _pump_soon(self, delay: float) -> None:
-        if self._pump_handle is None:
-            self._pump_handle = self.loop.call_later(delay, self._pump)
+    def _its_turn(self, name: str) -> None:
+        unit = self.units.get(name)
+        if unit is not None and unit.tunnel.state in WITHOUT_CHILD:
+            self._apply(unit, Deadline())
 
-    def _pump(self) -> None:
-        """Start the next tunnel whose server has a place free, then let the loop breathe."""
-        self._pump_handle = None
-        now = self.loop.time()
-        for server in list(self._queues):
-            queue = self._queues[server]
-            if not queue:
-                del self._queues[server]
-                continue
-            held = self._held.get(server, 0.0)
-            if held > now:
-                self._queues[server] = deque()
-                for unit in queue:
-                    self._schedule(unit)
-                continue
-            if len(self._signing_in.get(server, ())) < SIGNING_IN_PER_SERVER:
-                unit = queue.popleft()
-                # Round robin: the next turn is another server's.
-                self._queues[server] = self._queues.pop(server)
-                self._apply(unit, Deadline())
-                self._pump_soon(SPAWN_PAUSE)
-                return
+    def _back_to_wait(self, name: str) -> None:
+        unit = self.units.get(name)
+        if unit is not None:
+            self._schedule(unit)
 
     def _signed_in(self, unit: Unit) -> None:
-        """sshd no longer counts this one among its start-ups: the next may come."""
-        names = self._signing_in.get(unit.order.server)
-        if names is not None and unit.name in names:
-            names.discard(unit.name)
-            if not names:
-                del self._signing_in[unit.order.server]
-            if self._queues:
-                self._pump_soon(0.0)
+        self._turns.signed_in(unit.order.server, unit.name)
 
     def _hold(self, server: str, seconds: float) -> None:
-        """The server throttles our address: nobody of us knocks there for a while."""
-        until = self.loop.time() + seconds
-        self._held[server] = max(until, self._held.get(server, 0.0))
+        self._turns.hold(server, seconds)
         for unit in self.units.values():
             if unit.order.server == server and unit.timer is not None:
                 self._schedule(unit)
@@ -400,16 +376,20 @@ class Supervisor:
             self._apply(unit, SpawnFailed(said))
             return
         unit.child = child
-        self._signing_in.setdefault(unit.order.server, set()).add(unit.name)
+        self._turns.signing_in(unit.order.server, unit.name)
         self._apply(unit, Spawned(child.pid))
 
     def _lines(self, unit: Unit, source: Source, lines: list[str]) -> None:
-        classify = classify_line if source is Source.LOG else classify_terminal_line
+        on_terminal = source is Source.TERMINAL
+        classify = classify_terminal_line if on_terminal else classify_line
         heard: list[Evidence] = []
+        strange: deque[str] = deque(maxlen=UNKNOWN_KEPT)  # of a flood the last lines will do
         visited = False
         for line in lines:
             evidence = classify(line)
             if evidence is None:
+                if not line.startswith("debug"):
+                    strange.append(line)
                 continue
             if evidence.kind in _TRAFFIC:
                 visited = True
@@ -419,6 +399,10 @@ class Supervisor:
                 self._signed_in(unit)
             if unit.tunnel.state is State.STARTING or evidence.is_failure:
                 heard.append(evidence)
+        for line in strange:
+            words = keep_words(line, from_terminal=on_terminal)
+            if words is not None:
+                heard.append(words)
         if heard:
             self._apply(unit, Heard(tuple(heard)))
         if visited:
@@ -427,8 +411,6 @@ class Supervisor:
     def _traffic(self, unit: Unit, evidence: Evidence) -> None:
         change = unit.traffic.hear(evidence, unit.tunnel.forwards, time())
         if change is not None:
-            from sshwrap.tunnel.entries import connect_end
-
             forward = unit.tunnel.forwards[change.index].forward
             entry = {
                 "event": "target",
@@ -468,9 +450,10 @@ class Supervisor:
             self._now(),
             supervisor_pid=os.getpid(),
             supervisor_version=__version__,
-            not_before=self._held.get(unit.order.server),
+            not_before=self._turns.held_until(unit.order.server),
         )
         shown["_digest"] = unit.order.digest
+        shown["_hostname"] = unit.order.hostname
         return shown
 
     def _changed(self, unit: Unit, delay: float) -> None:
@@ -498,22 +481,3 @@ def control_stem(name: str) -> str:
     import hashlib
 
     return hashlib.sha256(name.encode()).hexdigest()[:10]
-
-
-def ssh_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    """What ssh gets of our environment: English words, and nobody to ask.
-
-    BatchMode does not reach the ssh that ProxyJump starts, which would ask on our pty and wait for
-    ever; an SSH_ASKPASS that fails at once makes it say the true reason instead.
-    """
-    kept = {
-        key: value
-        for key, value in environ.items()
-        if key not in NOT_FOR_SSH and not key.startswith("SSHWRAP_")
-    }
-    kept.pop("LANGUAGE", None)
-    return kept | {
-        "LC_ALL": "C",
-        "SSH_ASKPASS": "/bin/false",
-        "SSH_ASKPASS_REQUIRE": "force",
-    }

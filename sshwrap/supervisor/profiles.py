@@ -1,4 +1,4 @@
-"""The profiles file as commands use it: read whole or refused whole, and remembered for `status`."""
+"""The profiles file as commands use it: read whole or refused whole, remembered for `status`."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from sshwrap.errors import ExitStatus, UserError
 from sshwrap.ssh.version import MINIMUM, Version, parse_version
 
 VERSION_TIMEOUT = 5.0
+NOT_FOR_SSH = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID")
 
 
 class SshProgram:
@@ -91,3 +92,22 @@ def _stamp(path: str) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+def ssh_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    """What ssh gets of our environment: English words, and nobody to ask.
+
+    BatchMode does not reach the ssh that ProxyJump starts, which would ask on our pty and wait for
+    ever; an SSH_ASKPASS that fails at once makes it say the true reason instead.
+    """
+    kept = {
+        key: value
+        for key, value in environ.items()
+        if key not in NOT_FOR_SSH and not key.startswith("SSHWRAP_")
+    }
+    kept.pop("LANGUAGE", None)
+    return kept | {
+        "LC_ALL": "C",
+        "SSH_ASKPASS": "/bin/false",
+        "SSH_ASKPASS_REQUIRE": "force",
+    }

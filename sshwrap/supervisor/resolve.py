@@ -25,8 +25,8 @@ from sshwrap.profile.forward import (
 )
 from sshwrap.ssh.argv import build_resolve_argv
 from sshwrap.ssh.lines import clean
-from sshwrap.supervisor.loop import ssh_environ
 from sshwrap.supervisor.order import Order
+from sshwrap.supervisor.program import ssh_environ
 
 if TYPE_CHECKING:
     from sshwrap.profile.model import Profile

@@ -51,6 +51,8 @@ from sshwrap.tunnel.model import (
 START_TIMEOUT = 60.0  # a name look-up and a sign-in have no limit of their own in ssh
 STABLE_AFTER = 10.0
 KILL_AFTER = 5.0
+UNKNOWN = "unknown"  # evidence of a line that no row knows
+UNKNOWN_KEPT = 8
 
 Result = tuple[Tunnel, tuple[Effect, ...]]
 
@@ -322,7 +324,6 @@ def _came_up(tunnel: Tunnel, now: Moment) -> tuple[Tunnel, list[Effect]]:
         failure=None,
         failure_at=None,
         ever_up=True,
-        evidence=(),
         away_since=None,
     )
     return tunnel, [Record(entry)]
@@ -431,10 +432,20 @@ def _last_words(tunnel: Tunnel) -> str:
 
 
 def _keep(evidence: tuple[Evidence, ...], new: Evidence) -> tuple[Evidence, ...]:
-    """Bounded: the first words (how far it came) and the last ones."""
-    if len(evidence) < EVIDENCE_KEPT:
-        return (*evidence, new)
-    return (*evidence[: EVIDENCE_KEPT // 2], *evidence[EVIDENCE_KEPT // 2 + 1 :], new)
+    """Bounded: the first words (how far it came) and the last ones.
+
+    Lines that no row knows have a small share of their own: a server that talks a lot before the
+    sign-in must not push out the line that says that the sign-in was good.
+    """
+    if new.kind == UNKNOWN:
+        strange = [index for index, each in enumerate(evidence) if each.kind == UNKNOWN]
+        if len(strange) >= UNKNOWN_KEPT:
+            oldest = strange[UNKNOWN_KEPT // 2]
+            evidence = evidence[:oldest] + evidence[oldest + 1 :]
+    if len(evidence) >= EVIDENCE_KEPT:
+        half = EVIDENCE_KEPT // 2
+        evidence = evidence[:half] + evidence[half + 1 :]
+    return (*evidence, new)
 
 
 def _port_of(state: ForwardState) -> int | None:

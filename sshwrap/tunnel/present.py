@@ -28,6 +28,9 @@ def snapshot(
     if waits:
         due = max(tunnel.deadline or 0.0, not_before or 0.0)
         to_attempt = max(0.0, due - now.mono)
+    # Between two tries what counts is how long it has been away, not how long it has slept.
+    between = tunnel.state in (State.WAITING, State.STARTING, State.FAILED)
+    since = (tunnel.away_since if between else None) or tunnel.since
     failure = None
     if tunnel.failure is not None:
         failure = {
@@ -42,7 +45,7 @@ def snapshot(
         "ok": True,
         "state": str(tunnel.state),
         "wanted": tunnel.wanted,
-        "since": rfc3339_seconds(tunnel.since.wall),
+        "since": rfc3339_seconds(since.wall),
         "supervisor_pid": supervisor_pid,
         "supervisor_version": supervisor_version,
         "ssh_pid": tunnel.pid,
@@ -56,7 +59,7 @@ def snapshot(
             _forward(state, row, tunnel.hostname)
             for state, row in zip(tunnel.forwards, traffic.rows, strict=True)
         ],
-        "_seconds_in_state": max(0.0, now.mono - tunnel.since.mono),
+        "_seconds_in_state": max(0.0, now.mono - since.mono),
         "_seconds_to_attempt": to_attempt,
         "_ever_up": tunnel.ever_up,
     }

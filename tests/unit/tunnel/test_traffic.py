@@ -1,0 +1,94 @@
+"""Who came, who is there, and whether the target answers."""
+
+from __future__ import annotations
+
+from sshwrap.profile.forward import Forward
+from sshwrap.tunnel.model import ForwardState
+from sshwrap.tunnel.traffic import PENDING_KEPT, TargetChange, Traffic
+from tests.unit.tunnel.things import ANY, WEB, evidence
+
+CAME = (
+    "debug1: client_request_forwarded_tcpip: listen * port 12345, "
+    "originator 198.51.100.23 port 59888"
+)
+CHANNEL = "debug1: channel {}: new forwarded-tcpip [198.51.100.23] (inactive timeout: 0)"
+CONNECTED = "debug1: channel {}: connected to localhost port 8080"
+FREED = "debug1: channel {}: free: 198.51.100.23, nchannels 1"
+REFUSED = "connect_to localhost port 8080: failed."
+
+
+def heard(traffic: Traffic, *lines: str, forward: Forward = WEB) -> list[TargetChange]:
+    forwards = [ForwardState(forward, confirmed=True, allocated_port=None)]
+    found = [traffic.hear(each, forwards, 1_700_000_000.0) for each in evidence(*lines)]
+    return [change for change in found if change is not None]
+
+
+def test_a_visitor_comes_and_goes() -> None:
+    traffic = Traffic(1)
+    heard(traffic, CAME, CHANNEL.format(0), CONNECTED.format(0))
+    row = traffic.rows[0]
+    assert (row.open, row.total, row.last_address) == (1, 1, "198.51.100.23")
+    assert row.target == "ok"
+    heard(traffic, FREED.format(0))
+    assert (row.open, row.total) == (0, 1)
+
+
+def test_several_at_once() -> None:
+    traffic = Traffic(1)
+    for channel in range(5):
+        heard(traffic, CAME, CHANNEL.format(channel))
+    heard(traffic, FREED.format(3), FREED.format(0))
+    assert (traffic.rows[0].open, traffic.rows[0].total) == (3, 5)
+
+
+def test_channels_that_are_nobodys_visit_are_not_counted() -> None:
+    traffic = Traffic(1)
+    heard(traffic, "debug1: channel 0: new mux-control [mux-control] (inactive timeout: 0)")
+    heard(traffic, "debug1: channel 0: free: mux-control, nchannels 1")
+    assert (traffic.rows[0].open, traffic.rows[0].total) == (0, 0)
+
+
+def test_that_the_target_refuses_is_news_once_and_that_it_answers_again_too() -> None:
+    traffic = Traffic(1)
+    changes = heard(traffic, CAME, CHANNEL.format(0), REFUSED, CAME, CHANNEL.format(1), REFUSED)
+    assert [(change.target, change.said) for change in changes] == [("refused", REFUSED)]
+    changes = heard(traffic, CAME, CHANNEL.format(2), CONNECTED.format(2))
+    assert [change.target for change in changes] == ["ok"]
+
+
+def test_a_target_that_answers_from_the_start_is_no_news() -> None:
+    assert heard(Traffic(1), CAME, CHANNEL.format(0), CONNECTED.format(0)) == []
+
+
+def test_a_new_ssh_has_no_visitors_and_the_total_stays() -> None:
+    traffic = Traffic(1)
+    heard(traffic, CAME, CHANNEL.format(0), CONNECTED.format(0))
+    traffic.reset(1)
+    row = traffic.rows[0]
+    assert (row.open, row.total, row.target) == (0, 1, "unknown")
+    heard(traffic, FREED.format(0))
+    assert row.open == 0
+
+
+def test_visitors_without_a_channel_do_not_pile_up() -> None:
+    traffic = Traffic(1)
+    for _ in range(PENDING_KEPT * 3):
+        heard(traffic, CAME)
+    assert traffic.rows[0].total == PENDING_KEPT * 3
+    heard(traffic, CHANNEL.format(0))
+    assert traffic.rows[0].open == 1
+
+
+def test_an_allocated_port_is_known_by_its_number() -> None:
+    traffic = Traffic(1)
+    came = CAME.replace("port 12345", "port 40001").replace("listen *", "listen localhost")
+    forwards = [ForwardState(ANY, confirmed=True, allocated_port=40001)]
+    for each in evidence(came):
+        traffic.hear(each, forwards, 1.0)
+    assert traffic.rows[0].total == 1
+
+
+def test_a_visitor_of_an_unknown_listener_is_nobodys() -> None:
+    traffic = Traffic(1)
+    heard(traffic, CAME.replace("12345", "1"))
+    assert traffic.rows[0].total == 0
