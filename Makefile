@@ -3,6 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+# tests/process forks in pytest's own process, which has to have one thread: no xdist there.
 PYTEST := .venv/bin/pytest -q
 PROFILE ?=
 
@@ -22,7 +23,8 @@ demo: ## the whole story on this machine, in under a minute
 .PHONY: test
 test: .dev lint types ## everything that has to pass: lint, types, unit, process and sshd tests
 	$(PYTEST) tests/unit
-	$(PYTEST) tests/process tests/sshd
+	$(PYTEST) tests/process
+	$(PYTEST) tests/sshd -n 2 --dist worksteal
 
 .PHONY: lint
 lint: .dev ## ruff: rules and format

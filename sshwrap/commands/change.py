@@ -13,7 +13,7 @@ from sshwrap.errors import ExitStatus, UserError
 from sshwrap.paths import Places
 from sshwrap.supervisor import ipc
 from sshwrap.supervisor.lock import is_locked
-from sshwrap.supervisor.order import Order, order_to_json
+from sshwrap.supervisor.order import Order, order_from_json, order_to_json
 from sshwrap.supervisor.overview import Keeper, Overview, overview
 from sshwrap.supervisor.profiles import load_orders, load_profiles
 from sshwrap.supervisor.wanted import read_wanted, remove_wanted
@@ -100,18 +100,13 @@ def reload(options: Namespace, places: Places) -> int:
     view = overview(places, os.environ)
     running = [name for keeper in view.keepers for name in keeper.tunnels]
     names = choose(options.names, running, what="running tunnel") if options.names else running
-    loaded = load_profiles(places, os.environ)
-    gone = [
-        name
-        for name in names
-        if name not in loaded.profiles and _from_file(view, name) == places.profiles_file
-    ]
-    orders = _orders_of(places, view, [name for name in names if name not in gone])
+    orders = _orders_of(places, view, names, missing_is_fault=False)
     changed: list[str] = []
     for keeper in view.keepers:
         mine = [order_to_json(order) for name, order in orders.items() if name in keeper.tunnels]
         if mine:
             changed += ask(keeper, {"op": "reload", "orders": mine})["changed"]
+    gone = [name for name in names if name not in orders]
     if not options.quiet:
         for name in changed:
             note(f"{name}: takes over the edited profile")
@@ -122,25 +117,32 @@ def reload(options: Namespace, places: Places) -> int:
     return int(ExitStatus.OK)
 
 
-def _from_file(view: Overview, name: str) -> str | None:
-    return next(
-        (t["profiles_file"] for t in view.tunnels if t["profile"] == name),
-        None,
-    )
+def _orders_of(
+    places: Places, view: Overview, names: list[str], *, missing_is_fault: bool = True
+) -> dict[str, Order]:
+    """The orders of these tunnels, each read anew from the file it came from.
 
-
-def _orders_of(places: Places, view: Overview, names: list[str]) -> dict[str, Order]:
-    """The orders of running tunnels, read anew; `run` has no file, so its stay as they are."""
-    from sshwrap.supervisor.order import order_from_json
-
+    `run` has no file: its tunnels stay as they are. What its file no longer has is a fault, or
+    left out.
+    """
     orders: dict[str, Order] = {}
-    from_file = [name for name in names if _from_file(view, name) is not None]
-    if from_file:
-        orders.update(load_orders(places, os.environ, from_file))
-    for name in names:
-        if name not in orders:
-            content = read_wanted(places, name)
-            if content is None:
-                raise UserError(f"{name}: what it was started with cannot be read")
-            orders[name] = order_from_json(content["order"])
+    files: dict[str | None, list[str]] = {}
+    for tunnel in view.tunnels:
+        if tunnel["profile"] in names:
+            files.setdefault(tunnel["profiles_file"], []).append(tunnel["profile"])
+    for file, mine in files.items():
+        if file is None:
+            orders.update({name: _kept_order(places, name) for name in mine})
+            continue
+        place = Places(file, places.state_dir, places.ssh)
+        present = load_profiles(place, os.environ).profiles
+        still = mine if missing_is_fault else [name for name in mine if name in present]
+        orders.update(load_orders(place, os.environ, still))
     return orders
+
+
+def _kept_order(places: Places, name: str) -> Order:
+    content = read_wanted(places, name)
+    if content is None:
+        raise UserError(f"{name}: what it was started with cannot be read")
+    return order_from_json(content["order"])

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sshwrap.profile.fields import printable
+
 # ssh.c:valid_hostname and valid_ruser, and the patterns that no host is
 _HOST_FORBIDDEN = "'`\"$\\;&<>|(){}*?!#"
 _USER_FORBIDDEN = "'`\"$;&<>|(){}*?!#"
@@ -27,7 +29,7 @@ class Destination:
 
 def parse_destination(text: str) -> Destination:
     """As ssh.c:main and misc.c:parse_ssh_uri; raises DestinationError."""
-    if text.lower().startswith("ssh://"):
+    if text.startswith("ssh://"):
         return _parse_uri(text)
     if "://" in text:
         raise DestinationError(f'"{text}" is no destination of ssh; write [user@]host or ssh://…')
@@ -35,20 +37,21 @@ def parse_destination(text: str) -> Destination:
     if at and not user:
         raise DestinationError(f'"{text}" has no user before the "@"')
     check_host(host)
-    if host.startswith("[") and not host.endswith("]"):
-        name, _, port = host[1:].rpartition("]:")
+    name, port = "", ""
+    if host.startswith("["):
+        name, _, port = host[1:].partition("]")
     elif host.count(":") == 1:
         name, _, port = host.partition(":")
-    else:
-        name = ""
     if name:
+        port = port.removeprefix(":")
         raise DestinationError(
-            f'"{text}": ssh would look for a host of that name; write destination ='
-            f' "{user + at}{name}" and port = {port or 22}'
+            f'"{printable(text)}": ssh would look for a host named "{printable(host)}"; write'
+            f' destination = "{printable(user + at + name)}"'
+            + (f" and port = {printable(port)}" if port else "")
         )
     if at:
         check_user(user)
-    return Destination(_bare(host), user if at else None)
+    return Destination(host, user if at else None)
 
 
 def check_host(host: str) -> None:
@@ -83,17 +86,33 @@ def check_jumps(text: str) -> None:
             raise DestinationError(f'"{text}" has an empty hop')
         if hop != hop.strip():
             raise DestinationError(f'"{text}" holds a space; write the hops as a,b')
-        _parse_uri(hop if hop.lower().startswith("ssh://") else f"ssh://{hop}", shown=hop)
+        if hop.startswith("ssh://"):
+            _parse_uri(hop)
+        else:
+            _parse_place(hop, hop)
 
 
-def _parse_uri(text: str, shown: str | None = None) -> Destination:
-    shown = text if shown is None else shown
+def _parse_uri(text: str) -> Destination:
+    """misc.c:parse_uri, which knows no IPv6 address: its valid_domain takes no colon."""
+    shown = printable(text)
     rest, _, path = text[len("ssh://") :].partition("/")
     if path:
         raise DestinationError(f'"{shown}" has a path; an ssh:// destination has none')
     user, at, place = rest.rpartition("@")
+    if at:  # ;params are parsed and dropped
+        user = _decoded(user.partition(";")[0], shown)
+        check_user(user)
+    found = _parse_place(place, text)
+    if not all(char.isascii() and (char.isalnum() or char in ".-_") for char in found.host):
+        raise DestinationError(f'"{shown}": ssh:// takes a name or an IPv4 address alone')
+    return Destination(found.host, user if at else None, found.port)
+
+
+def _parse_place(text: str, whole: str) -> Destination:
+    """`[user@]host[:port]` of misc.c:parse_user_host_port; an IPv6 address in brackets."""
+    shown = printable(whole)
+    user, at, place = text.rpartition("@")
     if at:
-        user = _decoded(user.partition(";")[0], shown)  # ;params: parsed and dropped by ssh
         check_user(user)
     if place.startswith("["):
         host, bracket, port = place[1:].partition("]")
@@ -132,13 +151,3 @@ def _refuse_characters(what: str, text: str, forbidden: str) -> None:
             raise DestinationError(f'{what} "{printable(text)}" holds a control character')
         if char in forbidden:
             raise DestinationError(f'{what} "{text}" holds "{char}"; a shell would act on it')
-
-
-def _bare(host: str) -> str:
-    """misc.c:cleanhostname."""
-    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
-
-
-def printable(text: str) -> str:
-    """Control characters made visible, for a message."""
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)

@@ -108,5 +108,14 @@ def brackets_hint(text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    shown = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
-    return f'"{shown}"'
+    return f'"{printable(text)}"'
+
+
+def printable(text: str) -> str:
+    """Control characters (and what else no terminal shows) made visible, for a message."""
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+
+
+def is_control(char: str) -> bool:
+    """C0, DEL and C1: what a terminal may obey."""
+    return char < " " or "\x7f" <= char <= "\x9f"

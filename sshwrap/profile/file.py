@@ -69,6 +69,8 @@ def parse_profiles(text: str, place: Path, *, environ: Mapping[str, str]) -> Pro
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _bad(_syntax_fault(place, text, str(error))) from None
+    except ValueError as error:  # an integer of thousands of digits (sys.int_info)
+        raise _bad(f"{place}: a value cannot be read: {_words(error)}") from None
     except RecursionError:
         raise _bad(f"{place}: arrays or tables are nested too deep") from None
     faults, profiles, warnings = _read_document(document, place, environ)
@@ -201,17 +203,19 @@ def read_text(place: Path) -> str:
         raise NoProfilesFile(str(place)) from None
     except (OSError, ValueError) as error:
         raise _bad(f"{place}: cannot be read: {_words(error)}") from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         state = os.fstat(descriptor)
         if stat.S_ISDIR(state.st_mode):
             raise _bad(f"{place}: is a directory, not a file")
         if not stat.S_ISREG(state.st_mode):
             raise _bad(f"{place}: is no regular file")
         _refuse_strangers(place, state)
-        try:
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
             data = file.read(SIZE_MAX_BYTES + 1)
-        except OSError as error:
-            raise _bad(f"{place}: cannot be read: {_words(error)}") from None
+    except OSError as error:
+        raise _bad(f"{place}: cannot be read: {_words(error)}") from None
+    finally:
+        os.close(descriptor)
     if len(data) > SIZE_MAX_BYTES:
         raise _bad(f"{place}: is larger than {SIZE_MAX_BYTES >> 20} MiB: no profiles file")
     return _decode(place, data)

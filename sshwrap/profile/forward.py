@@ -16,7 +16,9 @@ from sshwrap.profile.fields import (
     Field,
     brackets_hint,
     expand,
+    is_control,
     order_hint,
+    printable,
     quoted,
     read_port,
     split_fields,
@@ -81,7 +83,8 @@ def parse_forward(
         fields, dangling = split_fields(text)
         forward = _shape(kind, text, fields, service_port)
     except ForwardError as error:
-        raise ForwardError(_config_spelling(text) or _web_address(text) or str(error)) from None
+        reason = _config_spelling(text) or _web_address(text) or str(error)
+        raise ForwardError(printable(reason)) from None
     _refuse_traps(forward, dangling, text)
     return replace(forward, source=source)
 
@@ -240,7 +243,7 @@ def _path(text: str | None) -> str | None:
 
 
 def _refuse_traps(forward: Forward, dangling: bool, text: str) -> None:
-    if any(char < " " or char == "\x7f" for char in text):
+    if any(map(is_control, text)):
         raise ForwardTrap(f"{quoted(text)} holds a control character")
     if dangling:
         raise ForwardTrap(f"{quoted(text)} ends in the middle; write {_unfinished(forward)}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 # How often the end of one statement is looked for: a stranger array is placed at its first line.
-TRIES_MAX = 200
+TRIES_MAX = 100
 
 # What the last line of a statement over several lines ends with, but for a comment.
 _ENDS = ("]", "}", '"""', "'''")

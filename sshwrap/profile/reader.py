@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sshwrap.profile.destination import printable
+from sshwrap.profile.fields import is_control, printable
 from sshwrap.profile.keys import BY_NAME, NOT_YET
 from sshwrap.profile.keywords import KEYWORDS, find_keyword, why_refused
 
@@ -50,7 +50,7 @@ class Reader:
         self.faults: list[Fault] = []
 
     def fault(self, path: Path, message: str) -> None:
-        self.faults.append(Fault(path, message))
+        self.faults.append(Fault(path, printable(message)))
 
     def string(self, key: str) -> str | None:
         value = self.table.get(key)
@@ -142,7 +142,7 @@ class Reader:
             self.fault(path, "is empty")
         elif len(value) > TEXT_MAX:
             self.fault(path, f"has {len(value)} characters, {TEXT_MAX} at most")
-        elif (bad := next((c for c in value if c < " " or c == "\x7f"), None)) is not None:
+        elif (bad := next(filter(is_control, value), None)) is not None:
             self.fault(path, f'"{printable(value)}" holds a control character: {bad!r}')
         else:
             return value
@@ -155,7 +155,7 @@ class Reader:
         if (low is None or value >= low) and (high is None or value <= high):
             return True
         reason = f"; {key.below}" if key.below and low is not None and value < low else ""
-        self.fault((name,), f"{value} is not {low}-{high}{reason}")
+        self.fault((name,), f"{shown(value)} is not {low}-{high}{reason}")
         return False
 
     def _keyword(self, path: Path, word: str) -> str | None:
@@ -179,7 +179,7 @@ class Reader:
             place = (*path, index) if isinstance(value, list) else path
             if isinstance(item, bool):
                 arguments.append("yes" if item else "no")
-            elif isinstance(item, int):
+            elif isinstance(item, int) and item.bit_length() <= 64:
                 arguments.append(str(item))
             elif (text := self._text(place, item, "a string, an integer or a boolean")) is not None:
                 arguments.append(text)
@@ -196,6 +196,13 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     return plain[matches[0]] if matches else None
 
 
+def shown(value: float) -> str:
+    """A number; Python itself refuses to write integers of thousands of digits."""
+    if isinstance(value, int) and value.bit_length() > 64:
+        return "2^64 and more" if value > 0 else "-2^64 and less"
+    return str(value)
+
+
 def describe_type(value: object) -> str:
     """A TOML value, for "want …, not …"."""
     if isinstance(value, bool):
@@ -203,7 +210,7 @@ def describe_type(value: object) -> str:
     if isinstance(value, str):
         return f'the string "{printable(value[:60])}"'
     if isinstance(value, int | float):
-        return f"the number {value}"
+        return f"the number {shown(value)}"
     if isinstance(value, list):
         return "a list"
     return "a table" if isinstance(value, dict) else "a date or time"
@@ -217,7 +224,10 @@ def _hint(key: str, value: object) -> str:
     keyword = find_keyword(key)
     if keyword is None:
         return ""
-    argument = {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        argument = "yes" if value else "no"
+    else:
+        argument = value if isinstance(value, str) else "…"
     if reason := why_refused(keyword, argument):
         return f": {keyword} is ssh_config's, and cannot be set: {reason}"
     return f'; write ssh_options = {{ {keyword} = "{printable(argument)}" }}'

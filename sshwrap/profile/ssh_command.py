@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sshwrap.errors import ExitStatus, UserError
-from sshwrap.profile.destination import DestinationError, parse_destination, printable
+from sshwrap.profile.destination import DestinationError, parse_destination
+from sshwrap.profile.fields import printable
 from sshwrap.profile.model import NAME_MAX, Fault, Profile, make_profile
 from sshwrap.profile.ssh_flags import (
     AS_OPTION,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sshwrap.errors import ExitStatus, UserError
-from sshwrap.profile.destination import printable
+from sshwrap.profile.fields import printable
 from sshwrap.profile.keywords import PROFILE_KEYS, REFUSED, find_keyword, why_refused
 
 _SPACE = " \t"

@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from signal import SIGTERM
 
 from sshwrap.ssh.catalogue import CATALOGUE
 from sshwrap.ssh.catalogue import Disposition as Disposition
@@ -102,7 +103,9 @@ def _judge(
     if cause is not None:
         return cause
     if exit_status == 0 and signed_in is not None:
-        return "dropped", "", {}  # nobody here ordered it
+        # Signed in, and without a session, ssh exits 0 for TERM alone (clientloop.c:client_loop):
+        # the server is not to blame.
+        return "ended_by_signal", "", {"number": str(int(SIGTERM))}
     unknown = [item for item in _before_banner(evidence) if item.kind == "unknown"]
     if unknown:
         return "unknown", unknown[-1].said, {}

@@ -173,10 +173,13 @@ class Supervisor:
 
     def kill(self) -> None:
         """A second order to end: no ssh outlives us, and none is waited for."""
-        for unit in list(self.units.values()):
+        while self.units:
+            _, unit = self.units.popitem()
             if unit.child is not None:
                 unit.child.close()
                 self._unlink_control(unit)
+            unit.journal.flush()
+            unit.lock.release(remove=True)
 
     def snapshots(self, names: list[str] | None = None) -> list[dict[str, Any]]:
         return [

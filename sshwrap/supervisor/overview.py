@@ -132,6 +132,7 @@ def _left_alone(name: str, content: dict[str, Any], silent: list[int]) -> dict[s
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     tunnel["wanted"] = True
     tunnel["state"] = "down"
+    tunnel["_digest"] = content.get("digest")
     tunnel["supervisor_pid"] = pid if pid in silent else None
     tunnel["since"] = (
         None if since is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since))

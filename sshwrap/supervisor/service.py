@@ -17,9 +17,12 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from sshwrap.errors import UserError
 from sshwrap.supervisor.ipc_server import Server
+from sshwrap.supervisor.lock import is_locked, try_lock
 from sshwrap.supervisor.loop import Supervisor
 from sshwrap.supervisor.requests import Requests
+from sshwrap.supervisor.wanted import remove_file
 
 if TYPE_CHECKING:
     from sshwrap.paths import Places
@@ -44,6 +47,7 @@ class Service:
         on_entry: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         raise_descriptor_limit()
+        remove_dead_fronts(places)
         self.loop = asyncio.new_event_loop()
         self.loop.set_exception_handler(self._bug)
         self.exit_status: int = 0
@@ -187,6 +191,19 @@ class Service:
         if isinstance(error, BaseException):
             text += "".join(traceback.format_exception(error))
         write_log(self._places, text)
+
+
+def remove_dead_fronts(places: Places) -> None:
+    """What supervisors in front that were killed have left: a lock nobody holds, and a socket."""
+    for pid in places.front_pids():
+        path = places.front_lock(pid)
+        try:
+            lock = None if is_locked(path) else try_lock(path)
+        except UserError:  # no lock of ours, or one that cannot be read: not ours to remove
+            continue
+        if lock is not None:
+            remove_file(places.front_socket(pid))
+            lock.release(remove=True)
 
 
 def write_log(places: Places, text: str) -> None:

@@ -214,6 +214,7 @@ def _exited_up(tunnel: Tunnel, event: Exited, now: Moment, jitter: float) -> Res
         tunnel,
         pid=None,
         drops=tunnel.drops + 1,
+        attempt=0,  # they are counted from the last time it was up
         # The outage begins with the last proof of life, not when it was noticed.
         away_since=Moment(now.mono - silent, now.wall - silent),
     )

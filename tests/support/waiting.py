@@ -1,0 +1,35 @@
+"""Wait for a fact with a deadline, never for time to pass."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def wait_for(
+    predicate: Callable[[], T],
+    *,
+    within: float = 10.0,
+    what: str | Callable[[], str] = "",
+    every: float = 0.01,
+) -> T:
+    """The first true value of `predicate`, looked at every `every` seconds.
+
+    After `within` seconds: AssertionError with `what` (text, or a function that makes it then, for
+    instance the end of a log) and the last value seen. An exception of `predicate` ends the wait.
+    """
+    deadline = time.monotonic() + within
+    pause = threading.Event()
+    while True:
+        value = predicate()
+        if value:
+            return value
+        if time.monotonic() >= deadline:
+            text = what() if callable(what) else what
+            name = getattr(predicate, "__qualname__", repr(predicate))
+            raise AssertionError(f"not within {within:g} s: {text or name} (last seen: {value!r})")
+        pause.wait(every)
