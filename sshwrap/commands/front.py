@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -99,6 +100,7 @@ def run_front(orders: Sequence[Order], places: Places, *, by: str, what: str, qu
         for order in orders:
             service.supervisor.up(order, by)
         front.tick()
+        service.loop.add_signal_handler(signal.SIGWINCH, front.draw)
         service.run()
     finally:
         screen.close(front.last_lines())
@@ -137,14 +139,14 @@ class _Front:
 
     def tick(self) -> None:
         if self.service is not None:
-            self._draw()
+            self.draw()
             self.service.loop.call_later(CLOCK_PAUSE, self.tick)
 
     def _draw_once(self) -> None:
         self._draw_soon = False
-        self._draw()
+        self.draw()
 
-    def _draw(self) -> None:
+    def draw(self) -> None:
         if self.service is not None:
             self._drawn_at = self._time()
             self._screen.draw(self.service.supervisor.snapshots())
@@ -161,7 +163,7 @@ class _Front:
         tunnels = self.service.supervisor.snapshots()
         if tunnels and all(t["state"] == "failed" and not t["_ever_up"] for t in tunnels):
             self.all_need_a_person = True
-            self._draw()
+            self.draw()
             self.service.end("nobody to help")
 
     def _farewell(self, tunnel: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import os
 import re
 import select
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -18,13 +19,14 @@ from sshwrap.errors import ExitStatus, UserError
 from sshwrap.paths import Places
 from sshwrap.render.layout import width
 from sshwrap.render.page import Page, page_of, print_lines
-from sshwrap.render.story import Folder, Teller, story_lines
+from sshwrap.render.story import Folder, Teller, Told, story_lines
 from sshwrap.supervisor.journal import Follower, Reading, read_entries
 from sshwrap.supervisor.overview import overview
 from sshwrap.tunnel.entries import rfc3339
 
 DEFAULT_LINES = 200
-POLL_PAUSE = 0.25
+POLL_PAUSE_MS = 250
+HELD_PAUSE = 30.0
 AGES = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
@@ -100,14 +102,20 @@ def _follow(options: Namespace, places: Places, names: list[str], since: datetim
     ]
     teller = _Teller(page, max([width(name) for name in names] or [0]), options)
     teller.tell(_last(entries, options.lines or 10, bounded=since is None))
+    released_at = time.monotonic()
     try:
         while True:
             # Nobody to read us any more is the one event to wait for; the journal is polled.
             poll = select.poll()
             poll.register(sys.stdout.fileno(), 0)
-            if any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(250)):
+            if any(
+                event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(POLL_PAUSE_MS)
+            ):
                 return int(ExitStatus.OK)
             teller.tell(follower.poll().entries)
+            if time.monotonic() - released_at >= HELD_PAUSE:
+                teller.release()
+                released_at = time.monotonic()
     except KeyboardInterrupt:
         return int(ExitStatus.OK)
 
@@ -129,7 +137,14 @@ class _Teller:
         if self._json:
             _write_json(entries)
             return
-        told = [told for entry in entries for told in self._folder.feed(entry)]
+        self._write([told for entry in entries for told in self._folder.feed(entry)])
+
+    def release(self) -> None:
+        """Repeats are held back until something else happens, but not for ever: it goes on."""
+        if not self._json:
+            self._write(self._folder.rest())
+
+    def _write(self, told: Sequence[Told]) -> None:
         lines = [line for each in told for line in self._teller.lines(each)]
         if lines:
             print_lines(lines, sys.stdout, self._page)

@@ -9,13 +9,22 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from sshwrap.errors import UserError
+from sshwrap.render.layout import hang
 from sshwrap.render.message import error_lines, note_lines
 from sshwrap.render.page import page_of, print_lines
 from sshwrap.render.table import status_lines, status_rows
 
 
 def note(text: str) -> None:
-    print_lines(note_lines(text), sys.stderr, page_of(sys.stderr, os.environ))
+    """One line of talk; what a terminal has no room for goes below it, not broken in a word."""
+    page = page_of(sys.stderr, os.environ)
+    for line in note_lines(text):
+        plain = "".join(words for _, words in line)
+        first, *rest = hang(page.clean(plain), page.width, 2)
+        if not rest:
+            print_lines([line], sys.stderr, page)
+        else:
+            print_lines([(("", words),) for words in (first, *rest)], sys.stderr, page)
 
 
 def tell_error(error: UserError) -> None:

@@ -69,8 +69,8 @@ def parse_profiles(text: str, place: Path, *, environ: Mapping[str, str]) -> Pro
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _bad(_syntax_fault(place, text, str(error))) from None
-    except ValueError as error:  # an integer of thousands of digits (sys.int_info)
-        raise _bad(f"{place}: a value cannot be read: {_words(error)}") from None
+    except ValueError:  # int() refuses thousands of digits (sys.get_int_max_str_digits)
+        raise _bad(f"{place}: an integer has too many digits") from None
     except RecursionError:
         raise _bad(f"{place}: arrays or tables are nested too deep") from None
     faults, profiles, warnings = _read_document(document, place, environ)

@@ -40,6 +40,17 @@ def cut(text: str, cells: int, sign: str) -> str:
     return split_at(text, cells - width(sign))[0].rstrip() + sign
 
 
+def hang(text: str, cells: int, indent: int) -> list[str]:
+    """`text` as it stands, and where it is too wide the rest below it, `indent` cells in."""
+    if width(text) <= cells:
+        return [text]
+    first = split_at(text, cells)[0]
+    first = first[: first.rfind(" ") + 1].rstrip() or first
+    if indent >= cells:
+        indent = 0
+    return [first, *(" " * indent + each for each in wrap(text[len(first) :], cells - indent))]
+
+
 def pad(text: str, cells: int) -> str:
     return text + " " * (cells - width(text))
 

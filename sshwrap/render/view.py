@@ -14,9 +14,11 @@ from datetime import datetime
 from typing import Any, TextIO
 
 from sshwrap.render.frame import frame_lines
+from sshwrap.render.layout import hang
 from sshwrap.render.page import Line, Page, paint, shows_colour, terminal_size
 from sshwrap.render.terminal import Terminal
 
+EVENT_INDENT = 10  # below the name, behind the time
 HELD_LINES = 1000  # event lines kept for a terminal that is stopped
 PATIENCE_MS = 300  # for the last words, when nothing is waiting for us any more
 HIDE_CURSOR, SHOW_CURSOR = "\033[?25l", "\033[?25h"
@@ -108,7 +110,8 @@ class LiveView:
         if self._lost:
             above.append(page.clean(f"… {self._lost} lines more, in: sshwrap logs"))
             self._lost = 0
-        above += [page.clean(line) for line in self._events]
+        for line in self._events:
+            above += hang(page.clean(line), page.width - 1, EVENT_INDENT)
         self._events.clear()
         top = self._to_top()
         frame: list[str] = []

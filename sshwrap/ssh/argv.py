@@ -44,9 +44,10 @@ def build_resolve_argv(profile: Profile, *, ssh: str = "ssh") -> tuple[str, ...]
     """`ssh -G` for this destination without our own forwards: what ssh_config says and adds.
 
     `-v` names the configuration files on stderr; `ClearAllForwardings=no` because the tunnel has
-    it, and a `yes` in ssh_config would hide the forwards that the tunnel will carry.
+    it, and a `yes` in ssh_config would hide the forwards that the tunnel will carry; `-N` because
+    ssh refuses a ForkAfterAuthentication of ssh_config where there is nothing to run.
     """
-    head = [ssh, "-G", "-v", "-T", "-o", "ClearAllForwardings=no"]
+    head = [ssh, "-G", "-v", "-N", "-T", "-o", "ClearAllForwardings=no"]
     return (*head, *_connection(profile), "--", profile.destination)
 
 

@@ -48,9 +48,9 @@ def classify_terminal_line(line: str) -> Evidence | None:
 def keep_words(line: str, *, from_terminal: bool = False) -> Evidence | None:
     """A line that no row knows, of kind "unknown": so that `judge_exit` can show it word for word.
 
-    None for debug lines: without a row they explain nothing.
+    None for debug lines, and on the terminal for what a ProxyJump's ssh says while all is well.
     """
-    if re.match(r"debug\d: ", line):
+    if re.match(r"debug\d: ", line) or (from_terminal and _LOG.classify(line) is not None):
         return None
     return Evidence("unknown", line, is_failure=True, from_terminal=from_terminal)
 

@@ -86,7 +86,7 @@ _SETUP = frozenset(
         "local_listen_failed",
     }
 )
-# clientloop.c:quit_message writes these to the terminal until 9.7.
+# clientloop.c:quit_message writes these to the terminal, not to the log (8.4 to 10.0).
 _LATE_ON_TERMINAL = frozenset({"dropped", "reset"})
 
 

@@ -99,6 +99,7 @@ ROWS: tuple[Row, ...] = (
     Row("network_unreachable", _TO + "Cannot assign requested address", _DIRECT),
     Row("connect_blocked", _TO + "Permission denied", _DIRECT),
     Row("connect_blocked", _TO + "Operation not permitted", _DIRECT),
+    Row("closed_before_sign_in", _TO + "Connection reset by peer", _DIRECT),
     # "failure" stands where another line has said why
     Row("source_address_missing", _TO + "failure", _DIRECT),
     Row("connect_failed", _TO + "{reason}", _DIRECT),
@@ -130,14 +131,6 @@ ROWS: tuple[Row, ...] = (
         _VFATAL,
     ),
     Row("not_ssh", "banner exchange: Connection to {address} port {port}: invalid format", _VFATAL),
-    Row(
-        "reset", "ssh_dispatch_run_fatal: Connection to {address} port {port}: Broken pipe", _VFATAL
-    ),
-    Row(
-        "corrupted",
-        "ssh_dispatch_run_fatal: Connection to {address} port {port}: {reason}",
-        _VFATAL,
-    ),
     Row("reset", "{}: Connection to {address} port {port}: Broken pipe", _VFATAL),
     Row("reset", "{}: Connection to {address} port {port}: Connection timed out", _VFATAL),
     Row("reset", "{}: Connection to {address} port {port}: No route to host", _VFATAL),
@@ -175,6 +168,11 @@ ROWS: tuple[Row, ...] = (
     Row("host_key_changed", "Error: forwarding disabled due to host key check failure", _HOST_KEY),
     Row(
         "host_key_revoked", "@       WARNING: REVOKED HOST KEY DETECTED!               @", _HOST_KEY
+    ),
+    Row(
+        "host_key_revoked",
+        "{type} host key for {known_as} was revoked and you have requested strict checking.",
+        _HOST_KEY,
     ),
     Row("host_key_revoked", "Host key {type} {} revoked by file {file}", "sshconnect.c"),
     Row("host_key_unknown", "Host key verification failed.", "sshconnect2.c"),
@@ -293,7 +291,7 @@ ROWS: tuple[Row, ...] = (
     Row("local_port_taken", _TCP_BIND + "cannot listen to port: {listen_port}", _LISTEN),
     Row("local_listen_failed", _TCP_BIND + "getaddrinfo({listen_host}): {reason}", _LISTEN),
     Row("local_port_taken", "Could not request local forwarding.", _SSH),
-    # An end after the sign-in. The first two go to the terminal until 9.7 (quit_message).
+    # An end after the sign-in. The first three go to the terminal (quit_message).
     Row("dropped", "Connection to {host} closed by remote host.", "clientloop.c"),
     Row("reset", "Read from remote host {host}: {reason}", "clientloop.c"),
     Row("dropped", "Connection to {host} closed.", "clientloop.c:client_loop"),
@@ -313,12 +311,9 @@ ROWS: tuple[Row, ...] = (
         "readconf.c",
         _TERMINAL,
     ),
-    Row("bad_option", "command-line: line 0: {reason}", "readconf.c", _TERMINAL),
     Row("bad_option", "command-line line 0: {reason}", "readconf.c", _TERMINAL),
     Row("bad_option", "Bad port '{reason}'", _MAIN, _TERMINAL),
     Row("bad_option", "unknown option -- {reason}", _MAIN, _TERMINAL),
-    Row("bad_option", "{}: invalid option -- {reason}", _MAIN, _TERMINAL),
-    Row("bad_option", "{}: illegal option -- {reason}", _MAIN, _TERMINAL),
     Row("bad_option", "usage: ssh {}", "ssh.c:usage", _TERMINAL),
     Row("bad_option", "Invalid -J argument", _MAIN, _TERMINAL),
     Row("bad_option", "jumphost loop via {reason}", _MAIN),
@@ -362,6 +357,9 @@ ROWS: tuple[Row, ...] = (
     Row(_P.CHATTER, "It is also possible that a host key has just been changed.", _CHANGED),
     Row(_P.CHATTER, "The fingerprint for the {} key sent by the remote host is", _CHANGED),
     Row(_P.CHATTER, "Please contact your system administrator.", _CHANGED),
+    Row(_P.CHATTER, "The {} host key for {} is marked as revoked.", _HOST_KEY),
+    Row(_P.CHATTER, "This could mean that a stolen key is being used to", _HOST_KEY),
+    Row(_P.CHATTER, "impersonate this host.", _HOST_KEY),
     Row(_P.CHATTER, "Add correct host key in {} to get rid of this message.", _HOST_KEY),
     Row(_P.CHATTER, "  remove with:", "Debian's sshconnect.c"),
     Row(_P.CHATTER, "  ssh-keygen -f {}", "Debian's sshconnect.c"),

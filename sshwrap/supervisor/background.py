@@ -10,7 +10,9 @@ import os
 import select
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 from sshwrap.errors import UserError
 
@@ -92,6 +94,8 @@ def main(ready_fd: int) -> int:
         if lock is None:
             say(_BUSY)
             return 0
+        _import_without_openssl()
+        from sshwrap.supervisor.program import SshProgram
         from sshwrap.supervisor.service import Service
 
         service = Service(
@@ -106,6 +110,29 @@ def main(ready_fd: int) -> int:
         say(" ".join(filter(None, [error.message, error.said])).encode())
         return int(error.status)
     say(_READY)
+    try:
+        # Now, while the caller still reads its profiles, instead of when the first tunnel is due.
+        SshProgram(places.ssh, os.environ).version_and_path()
+    except UserError:
+        pass  # whoever asks for a tunnel is told
     service.run()
     lock.release()
     return service.exit_status
+
+
+def _import_without_openssl() -> None:
+    """asyncio and hashlib load OpenSSL where they find it, and do as well where they do not.
+
+    It is a sixth of the memory of a supervisor, and nothing here speaks TLS.
+    """
+    left_out: list[str] = ["ssl"]
+    if any(map(find_spec, ("_sha256", "_sha2"))):  # some systems build Python without its own
+        left_out.append("_hashlib")
+    hidden: dict[str, Any] = dict.fromkeys(left_out)
+    sys.modules.update(hidden)
+    try:
+        import_module("asyncio")
+        import_module("hashlib")
+    finally:
+        for name in left_out:
+            del sys.modules[name]

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
+from functools import lru_cache
 
 from sshwrap.errors import ExitStatus, UserError
 from sshwrap.ssh.version import MINIMUM, Version, parse_version
@@ -17,14 +18,12 @@ NOT_FOR_SSH = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "
 
 
 class SshProgram:
-    """The ssh to run; asked for its version once, and again when the file has changed."""
+    """The ssh to run; a process asks it for its version once, and again when its file changes."""
 
     def __init__(self, ssh: str, environ: Mapping[str, str]) -> None:
         self._ssh = ssh
         self._environ = environ
         self._path: str | None = None
-        self._stamp: tuple[int, int, int] | None = None
-        self._version: Version | None = None
 
     def version_and_path(self) -> tuple[Version, str]:
         """Raises UserError (no usable ssh)."""
@@ -33,10 +32,12 @@ class SshProgram:
         if path is None or stamp is None:
             path = self._path = find_ssh(self._ssh, self._environ)
             stamp = _stamp(path)
-        if self._version is None or stamp != self._stamp:
-            self._version = ssh_version(path)
-            self._stamp = stamp
-        return self._version, path
+        return _version_of(path, stamp), path
+
+
+@lru_cache(maxsize=4)  # an error is not kept: the next one asks anew
+def _version_of(path: str, stamp: tuple[int, int, int] | None) -> Version:
+    return ssh_version(path)
 
 
 def find_ssh(ssh: str, environ: Mapping[str, str]) -> str:

@@ -106,10 +106,6 @@ def _spawn(tunnel: Tunnel, event: Deadline, now: Moment, jitter: float) -> Resul
 
 def _spawned(tunnel: Tunnel, event: Spawned, now: Moment, jitter: float) -> Result:
     profile = tunnel.profile
-    fresh = tuple(
-        replace(s, confirmed=False, allocated_port=None, last_allocated=_port_of(s))
-        for s in tunnel.forwards
-    )
     # Someone who allows a slow connect means it.
     timeout = max(START_TIMEOUT, 2.0 * profile.connect_timeout + 30.0)
     return (
@@ -120,11 +116,10 @@ def _spawned(tunnel: Tunnel, event: Spawned, now: Moment, jitter: float) -> Resu
             pid=event.pid,
             deadline=now.mono + timeout,
             attempt=tunnel.attempt + 1,
-            forwards=fresh,
             evidence=(),
             ordered=None,
             stable=False,
-            awaits_replies=any(s.forward.kind is Kind.REMOTE for s in fresh),
+            awaits_replies=any(s.forward.kind is Kind.REMOTE for s in tunnel.forwards),
         ),
         (),
     )
@@ -230,7 +225,7 @@ def _exited_up(tunnel: Tunnel, event: Exited, now: Moment, jitter: float) -> Res
 
 
 def _exited_stopping(tunnel: Tunnel, event: Exited, now: Moment, jitter: float) -> Result:
-    tunnel = replace(tunnel, pid=None)
+    tunnel = replace(tunnel, pid=None, forwards=_unconfirmed(tunnel))
     if not tunnel.wanted:
         return _down(tunnel, now), ()
     if tunnel.ordered is not None:
@@ -314,7 +309,7 @@ def _came_up(tunnel: Tunnel, now: Moment) -> tuple[Tunnel, list[Effect]]:
         ],
         "attempts": tunnel.attempt,
         "after": round(max(0.0, now.mono - away.mono), 3),
-        "first": not tunnel.ever_up,
+        "first": not tunnel.was_up,
     }
     tunnel = replace(
         tunnel,
@@ -325,6 +320,7 @@ def _came_up(tunnel: Tunnel, now: Moment) -> tuple[Tunnel, list[Effect]]:
         failure=None,
         failure_at=None,
         ever_up=True,
+        was_up=True,
         away_since=None,
     )
     return tunnel, [Record(entry)]
@@ -398,6 +394,7 @@ def _plan_retry(
         state=State.FAILED if person else State.WAITING,
         since=now,
         pid=None,
+        forwards=_unconfirmed(tunnel),
         deadline=None if delay is None else now.mono + delay,
         failure=cause,
         failure_at=now.wall,
@@ -449,8 +446,12 @@ def _keep(evidence: tuple[Evidence, ...], new: Evidence) -> tuple[Evidence, ...]
     return (*evidence, new)
 
 
-def _port_of(state: ForwardState) -> int | None:
-    return state.allocated_port if state.allocated_port is not None else state.last_allocated
+def _unconfirmed(tunnel: Tunnel) -> tuple[ForwardState, ...]:
+    """No ssh, no listener: what a server had allocated is only remembered, to tell of a change."""
+    return tuple(
+        ForwardState(s.forward, last_allocated=s.allocated_port or s.last_allocated)
+        for s in tunnel.forwards
+    )
 
 
 # --- the table --------------------------------------------------------------

@@ -56,6 +56,7 @@ class Tunnel:
     pid: int | None = None
     attempt: int = 0  # tries since it was last up, the running one included
     ever_up: bool = False  # kept on disk: a key that worked once is not simply wrong
+    was_up: bool = False  # since this supervisor has it
     stable: bool = False
     drops: int = 0
     failure: Failure | None = None

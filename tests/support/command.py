@@ -23,7 +23,7 @@ from sshwrap.supervisor import ipc
 from tests.support import scenarios
 from tests.support.processes import Process
 from tests.support.sshd import Sshd
-from tests.support.sshwrap_cli import Done, Sshwrap, Tunnel
+from tests.support.sshwrap_cli import Done, Front, Sshwrap, Tunnel
 from tests.support.waiting import wait_for
 
 HOST = "vps.example.com"
@@ -146,6 +146,26 @@ class FakeCli(Sshwrap):
             what=lambda: f"{[one.title for one in self.own_processes()]} end",
         )
 
+    def into_a_closed_pipe(self, *words: str) -> Done:
+        """Run one command whose reader has gone before its first word."""
+        reading, writing = os.pipe()
+        os.close(reading)
+        try:
+            done = subprocess.run(
+                self._argv(words),
+                env=self.env,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=writing,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        finally:
+            os.close(writing)
+        return Done(done.returncode, "", done.stderr)
+
     # --- processes -----------------------------------------------------------------------------
 
     def own_ssh(self) -> list[Process]:
@@ -262,6 +282,13 @@ class Terminal:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def stop_reading(front: Front) -> None:
+    """From now on it writes into a closed pipe."""
+    stream = front._child.stdout
+    assert stream is not None
+    stream.close()
 
 
 def says_one_thing(done: Done) -> str:
