@@ -41,8 +41,7 @@ CATALOGUE: dict[str, Entry] = {
     "refused": Entry(
         _RETRY,
         "{host} refuses the connection{on_port}",
-        "see that sshd runs there and listens{on_port}; another one is set by port = in the "
-        "profile",
+        "see that sshd runs there and listens{on_port}, and that this is the port you mean",
         "The machine is there and no program listens on that port: sshd is down, the machine is "
         "still booting, or the port is wrong.",
     ),
@@ -82,13 +81,13 @@ CATALOGUE: dict[str, Entry] = {
     "connect_failed": Entry(
         _RETRY,
         "no connection to {host}{on_port}{because}",
-        "try it by hand: {ssh}",
+        "run its command by hand and see where it stops: sshwrap show {profile}",
         "The system gave a reason that is none of the usual ones; it stands in the words.",
     ),
     "proxy_failed": Entry(
         _RETRY,
         "the way to {host} by ProxyJump or ProxyCommand broke off{because}",
-        "try it by hand: {ssh}",
+        "run its command by hand and see where it stops: sshwrap show {profile}",
         "The jump host, or the program that ProxyCommand names, ended before the server was "
         "reached.",
     ),
@@ -233,7 +232,7 @@ CATALOGUE: dict[str, Entry] = {
     # The forwards.
     "port_taken": Entry(
         _PORT,
-        "{listen} is taken on {host}{or_no_address}",
+        "{taken} on {host}{or_no_address}",
         "see who holds it, on the server: sudo ss -ltnp 'sport = :{listen_port}'",
         "Another program listens there, or a dead session of this tunnel still holds it until "
         "the server notices.",
@@ -246,9 +245,8 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "socket_path_taken": Entry(
         _PERSON,
-        "the socket {listen_path} cannot be opened on {host}; most likely an old one is there",
-        "{ssh} rm {listen_path_word}    (or for good: StreamLocalBindUnlink yes in its "
-        "sshd_config)",
+        "{listen} cannot be opened on {host}; most likely an old one is there",
+        "{remove_there}    (or for good: StreamLocalBindUnlink yes in its sshd_config)",
         "sshd never removes the socket file, not even after a clean end.",
     ),
     "forwarding_refused": Entry(
@@ -312,7 +310,7 @@ CATALOGUE: dict[str, Entry] = {
     "control_socket_failed": Entry(
         _RETRY,
         "ssh cannot make its control socket{because}",
-        "see that this directory is there, yours and not full: ls -ld {control_dir_word}",
+        "see that the state directory is there, yours and not full{control_dir}",
         "sshwrap talks with a running ssh over a socket in its state directory.",
     ),
     "no_such_uid": Entry(
@@ -363,7 +361,7 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "ended_by_signal": Entry(
         _RETRY,
-        "ssh was ended by signal {number}",
+        "ssh was ended by {signal}",
         "nothing; the tunnel starts again by itself",
         "Somebody or something on this machine ended ssh: kill, the system short of memory, a "
         "shutdown.",
@@ -371,7 +369,7 @@ CATALOGUE: dict[str, Entry] = {
     "ended": Entry(
         _RETRY,
         "ssh ended without a word{with_status}",
-        "try it by hand: {ssh}",
+        "run its command by hand and see where it stops: sshwrap show {profile}",
         "There is nothing to tell why.",
     ),
     "spawn_failed": Entry(

@@ -7,19 +7,18 @@ says anything. The kinds and their sentences are in catalogue.py.
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from signal import SIGTERM
 
 from sshwrap.ssh.catalogue import CATALOGUE
 from sshwrap.ssh.catalogue import Disposition as Disposition
 from sshwrap.ssh.evidence import Evidence, Progress
 from sshwrap.ssh.lines import bounded, clean
+from sshwrap.ssh.sentences import fields
 
 MAX_SENTENCE = 240  # characters of a summary or an advice: three lines of a terminal
 MAX_SAID = 400
-_MAX_DETAIL = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +40,13 @@ def failure(kind: str, *, destination: str, profile: str, said: str = "", **deta
     Raises KeyError where the catalogue has no such kind.
     """
     entry = CATALOGUE[kind]
-    fields = _fields(destination, profile, detail)
+    known = fields(destination, profile, detail)
     return Failure(
         kind,
         entry.disposition,
-        bounded(entry.summary.format_map(fields), MAX_SENTENCE),
+        bounded(entry.summary.format_map(known), MAX_SENTENCE),
         bounded(clean(said), MAX_SAID),
-        bounded(entry.advice.format_map(fields), MAX_SENTENCE),
+        bounded(entry.advice.format_map(known), MAX_SENTENCE),
     )
 
 
@@ -88,21 +87,26 @@ _SETUP = frozenset(
 )
 # clientloop.c:quit_message writes these to the terminal, not to the log (8.4 to 10.0).
 _LATE_ON_TERMINAL = frozenset({"dropped", "reset"})
+_LATE = {
+    "closed_before_sign_in": "dropped",
+    "proxy_failed": "dropped",
+    "stalled": "keepalive_timeout",
+}
 
 
 def _judge(
     evidence: Sequence[Evidence], exit_status: int | None, signal: int | None, was_up: bool
 ) -> _Cause:
     signed_in = _last(evidence, Progress.AUTHENTICATED)
-    if signed_in is None:
+    if signed_in is None and not was_up:
         cause = _before_sign_in(evidence)
-    else:
-        cause = _after_sign_in(evidence, signed_in, was_up)
+    else:  # where it was up long ago, the line of its sign-in may have been dropped
+        cause = _after_sign_in(evidence, signed_in or 0, was_up)
     if signal is not None and (cause is None or cause[0] in _VAGUE):
         return "ended_by_signal", "", {"number": str(signal)}
     if cause is not None:
         return cause
-    if exit_status == 0 and signed_in is not None:
+    if exit_status == 0 and (was_up or signed_in is not None):
         # Signed in, and without a session, ssh exits 0 for TERM alone (clientloop.c:client_loop):
         # the server is not to blame.
         return "ended_by_signal", "", {"number": str(int(SIGTERM))}
@@ -124,7 +128,7 @@ def _before_sign_in(evidence: Sequence[Evidence]) -> _Cause | None:
         return _cause(log, cause, _context(log))
     on_terminal = _last_telling(early)
     if on_terminal is not None:
-        return _cause(early, on_terminal, {})
+        return _cause(early, on_terminal, _jump(log, on_terminal))
     vague = next((item for item in log if item.kind in _VAGUE), None)
     if vague is None:
         hint = next((item for item in log + early if item.kind in _HINTS), None)
@@ -158,11 +162,19 @@ def _after_sign_in(evidence: Sequence[Evidence], signed_in: int, was_up: bool) -
     context = _context([item for item in evidence if not item.from_terminal])
     cause = _first_telling(log)
     if cause is not None:
-        return _refine_forward(evidence, log, cause, context)
+        return _refine_forward(evidence, log, _as_late(cause), context)
     # The banner came before; of what ssh itself says there the last is the end.
     said = [item for item in later if item.from_terminal and item.kind in _LATE_ON_TERMINAL]
     vague = said[-1:] or [item for item in log if item.kind in _VAGUE]
-    return _cause(log, vague[0], context) if vague else None
+    return _cause(log, _as_late(vague[0]), context) if vague else None
+
+
+def _as_late(cause: Evidence) -> Evidence:
+    """Words that packet.c has for the sign-in and the main loop alike, as what they mean here."""
+    kind = _LATE.get(cause.kind, cause.kind)
+    if kind == "dropped" and " reset by " in cause.said:
+        kind = "reset"
+    return replace(cause, kind=kind)
 
 
 def _refine_forward(
@@ -238,9 +250,31 @@ def _context(log: list[Evidence]) -> dict[str, str]:
     """Port and user, from the lines that led here."""
     context: dict[str, str] = {}
     for item in log:
-        if item.kind == Progress.SIGNING_IN:
+        if item.kind in (Progress.CONNECTING, Progress.SIGNING_IN):
             context |= {"port": item.get("port") or "", "user": item.get("user") or ""}
     return context
+
+
+def _jump(log: list[Evidence], cause: Evidence) -> dict[str, str]:
+    """The jump host that `cause` is about, from the command line that ssh made of ProxyJump."""
+    started = _last(log, Progress.PROXY_STARTED)
+    command = "" if started is None else log[started].get("command") or ""
+    # ssh.c:main: ssh [-l USER] [-p PORT] … -W '[%h]:%p' HOST; any other is a ProxyCommand
+    match = re.search(r" -W '?\[\S+\]:\S+ (?P<host>\S+)$", command)
+    if match is None or cause.kind.startswith("proxy_"):
+        return {}
+    host = cause.get("host") or match["host"]
+    user, port = cause.get("user") or "", ""
+    if host == match["host"]:  # else it is another hop, whose port is not known here
+        user = user or _option(command, "-l")
+        port = _option(command, "-p")
+    at = f"{user}@{host}" if user else host
+    return {"host": host, "user": user, "port": port, "at": at}
+
+
+def _option(command: str, flag: str) -> str:
+    match = re.search(rf" {flag} (\S+)", command)
+    return match[1] if match else ""
 
 
 def _before_banner(evidence: Sequence[Evidence]) -> list[Evidence]:
@@ -257,94 +291,3 @@ def _last(evidence: Sequence[Evidence], kind: str) -> int | None:
     return next(
         (index for index in range(len(evidence) - 1, -1, -1) if evidence[index].kind == kind), None
     )
-
-
-class _Fields(dict[str, str]):
-    def __missing__(self, name: str) -> str:
-        return ""
-
-
-_ALGORITHMS = {
-    "key exchange method": "KexAlgorithms",
-    "host key type": "HostKeyAlgorithms",
-    "cipher": "Ciphers",
-    "MAC": "MACs",
-}
-
-
-def _fields(destination: str, profile: str, detail: dict[str, str]) -> _Fields:
-    """What the sentences of the catalogue may name; a server's text bounded and clean."""
-    known = _Fields(
-        {name: bounded(clean(value), _MAX_DETAIL) for name, value in detail.items() if value}
-    )
-    user, host, port = split_destination(destination)
-    known.setdefault("host", host)
-    port = known["port"] or port
-    user = known["user"] or user
-    reason, listen_port = known["reason"] or known["text"], known["listen_port"]
-    ssh = ["ssh", *(["-p", port] if port not in ("", "22") and "://" not in destination else [])]
-    known |= {
-        "destination": destination,
-        "profile": shlex.quote(profile),
-        "because": f" ({reason})" if reason else "",
-        "on_port": f" on port {port}" if port else "",
-        "port_or_22": port or "22",
-        "host_word": shlex.quote(known["host"]),
-        "user_or_you": user or "this account",
-        "ssh": shlex.join([*ssh, destination]),
-        "copy_id": shlex.join(["ssh-copy-id", *ssh[1:], destination]),
-        "from_source": f': "{known["source"]}"' if known["source"] else "",
-        "command_quoted": f': "{known["command"]}"' if known["command"] else "",
-        "spec_quoted": f'"{known["spec"]}"' if known["spec"] else "as written",
-        "in_file": f" {known['file']}" if known["file"] else "",
-        "with_status": f" (exit status {known['status']})" if known["status"] else "",
-        "path": known["path"] or "of this profile",
-        "path_word": shlex.quote(known["path"] or "~/.ssh/id_ed25519"),
-        "listen": _listen(known),
-        "listen_path_word": shlex.quote(known["listen_path"]),
-        "local_holder": f"ss -ltnp 'sport = :{listen_port}'" if listen_port else "ss -lxp",
-        "control_dir_word": shlex.quote(known["control_path"].rpartition("/")[0] or "."),
-        "or_no_address": _or_no_address(known),
-        "key_remedy": _key_remedy(known),
-        "known_word": shlex.quote(known["known_as"] or known["host"]),
-        "known_hosts": f" -f {shlex.quote(known['file'])}" if known["file"] else "",
-        "what_word": known["what"] or "algorithm",
-        "option": _ALGORITHMS.get(known["what"], "Ciphers"),
-        # The server's text, and to be pasted: nothing but the characters of an algorithm's name.
-        "first_offer": re.sub(r"[^A-Za-z0-9@.+-]", "", known["offer"].partition(",")[0]),
-    }
-    return known
-
-
-def split_destination(destination: str) -> tuple[str, str, str]:
-    """(user, host, port) of "[user@]host" or "ssh://[user@]host[:port]", "" for what it lacks."""
-    is_uri = destination.startswith("ssh://")
-    text = destination.removeprefix("ssh://").rstrip("/") if is_uri else destination
-    user, _, host = text.rpartition("@")
-    port = ""
-    if is_uri and (match := re.fullmatch(r"(.+?):(\d+)", host)) and not host.endswith("]"):
-        host, port = match.groups()
-    return user, host.removeprefix("[").removesuffix("]"), port
-
-
-def _listen(known: _Fields) -> str:
-    if known["listen_path"]:
-        return f"the socket {known['listen_path']}"
-    if known["listen_port"] == "0":
-        return "a free port"
-    return f"port {known['listen_port']}" if known["listen_port"] else "the port"
-
-
-def _or_no_address(known: _Fields) -> str:
-    """sshd gives one answer for a port in use and for an address that it does not have."""
-    host = known["listen_host"]
-    if host in ("", "*", "localhost", "0.0.0.0", "::", "127.0.0.1", "::1"):  # noqa: S104
-        return ""
-    return f", or {host} is not an address of it"
-
-
-def _key_remedy(known: _Fields) -> str:
-    path = shlex.quote(known["path"] or "~/.ssh/id_ed25519")
-    if known["mode"] or known["reason"] == "bad permissions":
-        return f"chmod 600 {path}"
-    return f"see what is wrong with it: ssh-keygen -y -f {path}"

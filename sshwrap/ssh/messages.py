@@ -83,6 +83,7 @@ _WORDS = {"address", "host", "type", "uid"}
 _SPECIAL = {
     "": ".*",
     "listen_host": r"(?P<listen_host>\S*)",  # "" where every address was asked for
+    "config_file": r"(?P<file>/.*[^:])",
     "fingerprint": r"(?P<fingerprint>(?:SHA|MD5).*)",
     # mux.c:muxserver_listen binds under a name of its own and moves it into place
     "control_path": r"(?P<control_path>.+)\.[A-Za-z0-9]{16}",

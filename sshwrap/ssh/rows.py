@@ -320,10 +320,18 @@ ROWS: tuple[Row, ...] = (
     Row("bad_option", "inconsistent options: ProxyCommand+ProxyJump", _MAIN),
     Row("bad_option", "hostname contains invalid characters", _MAIN),
     Row("bad_option", "remote username contains invalid characters", _MAIN),
-    Row("bad_ssh_config", "/{file}: line {line}: {reason}", "readconf.c:parse_token"),
-    Row("bad_ssh_config", "/{file} line {line}: {reason}", "readconf.c"),
-    Row("bad_ssh_config", "/{file}: terminating, {count} bad configuration options", "readconf.c"),
-    Row("bad_ssh_config", "Bad owner or permissions on /{file}", "readconf.c"),
+    Row(
+        "bad_ssh_config",
+        "{config_file}: line {line}: Bad configuration option: {reason}",
+        "readconf.c:parse_token",
+    ),
+    Row("bad_ssh_config", "{config_file} line {line}: {reason}", "readconf.c"),
+    Row(
+        "bad_ssh_config",
+        "{config_file}: terminating, {count} bad configuration options",
+        "readconf.c",
+    ),
+    Row("bad_ssh_config", "Bad owner or permissions on {config_file}", "readconf.c"),
     Row("bad_ssh_config", "Can't open user config file {file}: {reason}", "ssh.c"),
     Row("no_such_uid", "No user exists for uid {uid}", _MAIN),
     # ProxyCommand, and the ssh that ProxyJump starts.

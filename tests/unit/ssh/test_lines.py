@@ -3,7 +3,7 @@ from __future__ import annotations
 import tracemalloc
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sshwrap.ssh.lines import MAX_LINE, LineSplitter, bounded, clean
@@ -69,6 +69,7 @@ def test_a_flood_without_an_end_stays_bounded() -> None:
     assert splitter.feed(b"the end\nnext\n")[1:] == ["next"]
 
 
+@settings(max_examples=50)
 @given(st.lists(st.binary(max_size=40)))
 def test_chunks_do_not_matter(chunks: list[bytes]) -> None:
     splitter = LineSplitter()
@@ -77,6 +78,7 @@ def test_chunks_do_not_matter(chunks: list[bytes]) -> None:
     assert lines == whole.feed(b"".join(chunks)) + whole.flush()
 
 
+@settings(max_examples=50)
 @given(st.text())
 def test_clean_text_obeys_nothing(text: str) -> None:
     cleaned = clean(text)
