@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from record_peers import RELAY, Peers
-from record_scenarios import SCENARIOS, Scenario
+from record_scenario import Scenario
+from record_scenarios import SCENARIOS
 
 CLIENT_UID, ACCOUNT_UID = 1000, 1001
 HOME = "/home/you"

@@ -50,7 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The console script: run one command, return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return int(_run(words))
+        try:
+            return int(_run(words))
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, where a closed pipe is still ours to hear of
     except UserError as error:
         _print_error(error)
         return int(error.status)
@@ -74,7 +78,7 @@ def _run(words: list[str]) -> int:
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """The options of a command line; exits by itself for --help, --version and usage errors."""
-    parser, verbs = build_parser()
+    parser = build_parser()
     own, command = split_run(words)
     first = next((word for word in own if not word.startswith("-")), None)
     if first in NOT_YET:
@@ -83,9 +87,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
             advice="sshwrap --help    (what there is)",
             status=ExitStatus.USAGE,
         )
-    if not any(word in verbs for word in own) and not _asks_for_help(own):
-        own = [*own, "status"]
     options = parser.parse_args(own)
+    if options.verb is None:
+        options = parser.parse_args([*own, "status"])
     options.command = command
     return options
 
@@ -114,22 +118,6 @@ def split_run(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return own, []
 
 
-def _asks_for_help(words: Sequence[str]) -> bool:
-    """Anything but the global options belongs to argparse, which will say what is wrong."""
-    rest = list(words)
-    while rest:
-        word = rest.pop(0)
-        if word in ("--profiles", "--config"):
-            del rest[:1]
-        elif not word.startswith(("--profiles=", "--config=")) and word not in (
-            "-q",
-            "-v",
-            "--no-input",
-        ):
-            return True
-    return False
-
-
 class _Parser(argparse.ArgumentParser):
     """Usage errors in our own voice: one line, then the example."""
 
@@ -137,7 +125,7 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(message, advice=f"{self.prog} --help", status=ExitStatus.USAGE)
 
 
-def build_parser() -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
+def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="sshwrap",
         description="ssh -R that stays up, tells the truth, and says why when it can't.",
@@ -160,7 +148,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, tuple[str, ...]]:
         )
         _common(sub, top=False)
         _OPTIONS[verb](sub)
-    return parser, tuple(verb for verb, _, _ in VERBS)
+    return parser
 
 
 def _common(parser: argparse.ArgumentParser, *, top: bool) -> None:

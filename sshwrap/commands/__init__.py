@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 # Verb -> module and function; a verb's module is imported when it runs.
 _WHERE = {
-    "up": ("up", "up"),
-    "run": ("up", "run"),
+    "up": ("starting", "up"),
+    "run": ("starting", "run"),
     "down": ("change", "down"),
     "restart": ("change", "restart"),
     "reload": ("change", "reload"),

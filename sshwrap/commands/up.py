@@ -8,46 +8,40 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 from sshwrap.commands.change import ask
 from sshwrap.commands.choose import choose
+from sshwrap.commands.starting import Starting
 from sshwrap.commands.talk import note, show_tunnels, tell_error
 from sshwrap.errors import ExitStatus, UserError
 from sshwrap.paths import Places
 from sshwrap.profile.model import Profile, profile_digest
-from sshwrap.supervisor import background, ipc
+from sshwrap.supervisor import ipc
 from sshwrap.supervisor.order import Order, order_to_json
 from sshwrap.supervisor.overview import Keeper, Overview, keepers, overview
 from sshwrap.supervisor.profiles import load_profiles
-from sshwrap.supervisor.program import SshProgram
+from sshwrap.supervisor.program import SshProgram, find_ssh
 from sshwrap.supervisor.resolve import resolve
 
 RESTART_TIMEOUT = 30.0
-HAND_OVER_WITHIN = 10.0
 PERSON_KINDS = ("failed",)
 
 
-def up(options: Namespace, places: Places) -> int:
+def up(options: Namespace, places: Places, starting: Starting) -> int:
     """Bring up the named profiles, or all with autostart."""
-    places.prepare_state_dir()
-    starting = _start_early(options, places)
-    try:
-        profiles = _named_profiles(options, places)
-        return _bring_up(profiles, options, places, by="up", starting=starting)
-    except BaseException:
-        starting.give_up()
-        raise
+    profiles = _named_profiles(options, places)
+    return _bring_up(profiles, options, places, by="up", starting=starting)
 
 
-def run(options: Namespace, places: Places) -> int:
+def run(options: Namespace, places: Places, starting: Starting) -> int:
     """The same for a command line of ssh or autossh."""
     from pathlib import Path
 
     from sshwrap.profile.file import service_port
     from sshwrap.profile.ssh_command import parse_command
 
-    places.prepare_state_dir()
     parsed = parse_command(
         options.command,
         environ=os.environ,
@@ -62,12 +56,9 @@ def run(options: Namespace, places: Places) -> int:
     view = overview(places, os.environ)
     if options.name is None:
         profile = _free_name(profile, view)
-    starting = _start_early(options, places)
-    try:
-        return _bring_up([profile], options, places, by="run", starting=starting, view=view)
-    except BaseException:
-        starting.give_up()
-        raise
+    if options.detach:
+        starting.begin()  # not sooner: most faults are in the command line
+    return _bring_up([profile], options, places, by="run", starting=starting, view=view)
 
 
 def _free_name(profile: Profile, view: Overview) -> Profile:
@@ -107,61 +98,6 @@ def _named_profiles(options: Namespace, places: Places) -> list[Profile]:
     return chosen
 
 
-# --- the background supervisor ----------------------------------------------
-
-
-class _Starting:
-    """A background supervisor that is being started while we still read and ask."""
-
-    def __init__(self, places: Places, *, wanted: bool) -> None:
-        self._places = places
-        self._reading: int | None = None
-        if wanted and not _answers(places):
-            self._reading = background.start(places, os.environ)
-
-    def keeper(self) -> Keeper:
-        """The background supervisor, once it answers; raises UserError."""
-        deadline = time.monotonic() + HAND_OVER_WITHIN
-        while True:
-            if self._reading is not None:
-                reading, self._reading = self._reading, None
-                background.wait_ready(reading)
-            try:
-                path = self._places.background_socket
-                return Keeper(path, ipc.request(path, {"v": ipc.VERSION, "op": "status"}))
-            except ipc.Gone as error:
-                # An older one is just ending: its lock is free in a moment.
-                if time.monotonic() > deadline:
-                    raise UserError(
-                        "the background supervisor does not start", said=str(error)
-                    ) from None
-                self._reading = background.start(self._places, os.environ)
-            except ipc.IpcError as error:
-                raise UserError(
-                    "the background supervisor does not answer", said=str(error)
-                ) from None
-
-    def give_up(self) -> None:
-        """It ends by itself, with nothing wanted."""
-        if self._reading is not None:
-            os.close(self._reading)
-            self._reading = None
-
-
-def _start_early(options: Namespace, places: Places) -> _Starting:
-    return _Starting(places, wanted=options.detach)
-
-
-def _answers(places: Places) -> bool:
-    try:
-        ipc.connect(places.background_socket, 0.5).close()
-    except ipc.Gone:
-        return False
-    except ipc.IpcError:
-        return True
-    return True
-
-
 # --- bringing up ------------------------------------------------------------
 
 
@@ -171,11 +107,17 @@ def _bring_up(
     places: Places,
     *,
     by: str,
-    starting: _Starting,
+    starting: Starting,
     view: Overview | None = None,
 ) -> int:
-    _, ssh = SshProgram(places.ssh, os.environ).version_and_path()
-    orders = resolve(profiles, ssh, os.environ)
+    ssh = find_ssh(places.ssh, os.environ)
+
+    def meanwhile() -> None:
+        SshProgram(places.ssh, os.environ).version_and_path()
+        if not options.detach:
+            import_module("sshwrap.commands.front")  # asyncio, above all
+
+    orders = resolve(profiles, ssh, os.environ, meanwhile=meanwhile)
     found = view.keepers if view is not None else keepers(places)[0]
     _refuse_doubles(orders, found)
     _refuse_namesakes(orders, found)
@@ -222,7 +164,7 @@ def _hand_over(
     kept: Mapping[str, Keeper],
     options: Namespace,
     by: str,
-    starting: _Starting,
+    starting: Starting,
 ) -> int:
     _say_server_decides(orders, options)
     back = starting.keeper()

@@ -283,19 +283,20 @@ class Follower:
 def _open_since(path: Path, position: _Position, stack: contextlib.ExitStack) -> list[int]:
     """The journal's files, youngest first, back to the one in which we left off.
 
-    Opened in this order a rotation meanwhile can only show us one file twice, never hide one.
+    Opened in this order a rotation meanwhile can never hide a file, only show the youngest twice,
+    and the second time there is nothing new in it.
     """
-    opened: dict[tuple[int, int], int] = {}
+    opened: list[int] = []
     for number in range(10):  # past a gap: a rotation has one while it goes on
         try:
             fd = os.open(rotated(path, number), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
             continue
         stack.callback(os.close, fd)
-        opened.setdefault(_identity(os.fstat(fd)), fd)
+        opened.append(fd)
         if position.is_in(fd):
             break
-    return list(opened.values())
+    return opened
 
 
 def _read_on(fd: int, position: _Position, reading: Reading, *, final: bool) -> None:

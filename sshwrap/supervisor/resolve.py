@@ -8,7 +8,7 @@ never comes up.
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,14 +35,31 @@ TIMEOUT = 10.0  # `Match exec` and CanonicalizeHostname may take their time
 AT_ONCE = 8
 
 
-def resolve(profiles: Sequence[Profile], ssh: str, environ: Mapping[str, str]) -> list[Order]:
-    """An Order for each, in the order given; raises UserError (BAD_CONFIG) with every fault."""
+def resolve(
+    profiles: Sequence[Profile],
+    ssh: str,
+    environ: Mapping[str, str],
+    *,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> list[Order]:
+    """An Order for each, in the order given; raises UserError (BAD_CONFIG) with every fault.
+
+    `meanwhile` is called once, while the first of them are being asked; its errors are raised.
+    """
     orders: list[Order] = []
     faults: list[str] = []
     said: list[str] = []
     for start in range(0, len(profiles), AT_ONCE):
         some = profiles[start : start + AT_ONCE]
         asked = [(profile, _ask(profile, ssh, environ)) for profile in some]
+        if start == 0:
+            try:
+                meanwhile()
+            except BaseException:
+                for _, process in asked:
+                    process.kill()
+                    process.communicate()
+                raise
         for profile, process in asked:
             try:
                 orders.append(_read(profile, process, environ))

@@ -69,13 +69,14 @@ class Service:
             on_entry=self._entry,
         )
         self.requests.supervisor = self.supervisor
+        # Before there is anything that a signal could leave behind.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+            self.loop.add_signal_handler(number, self._signal, number)
         self._server = Server(self.loop, socket_path, self.requests.handle)
 
     def run(self) -> None:
         """Serve until it is told to end, or there is nothing left to do."""
         try:
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
-                self.loop.add_signal_handler(number, self._signal, number)
             self._rest()
             self.loop.run_forever()
         finally:

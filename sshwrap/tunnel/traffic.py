@@ -2,12 +2,15 @@
 
 One tally a tunnel, changed in place: at a thousand visitors a second a new record each would cost
 more than reading the line. Laws: a visitor is counted when ssh says that one came, open while
-ssh's channel for it lives; totals outlive the ssh, open ones do not.
+ssh's channel for it lives; totals outlive the ssh, open ones do not. The latest address is the
+latest that ssh has told: it names the visitor of a -L or -D only when that one has gone.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sshwrap.profile.forward import Forward, Kind
 from sshwrap.ssh.evidence import Evidence, Progress
@@ -27,15 +30,19 @@ VISITOR_CHANNELS = frozenset(
 # Between "a visitor came" and "this is its channel" nothing else is printed; a visitor that ssh
 # could not give a channel must not wait for ever.
 PENDING_KEPT = 64
+# The name of a freed channel: channels.c:port_open_helper. What a SOCKS visitor wants to reach
+# stands first and may be anything: the last "connect from" is ssh's.
+CAME_FROM = re.compile(r"direct-tcpip: listening port \d+ for .*, connect from (\S+) port \d+ to ")
 
 
 class ForwardTraffic:
-    __slots__ = ("last_address", "last_wall", "open", "target", "total")
+    __slots__ = ("last_address", "last_number", "last_wall", "open", "target", "total")
 
     def __init__(self) -> None:
         self.open = 0
         self.total = 0
         self.last_address: str | None = None
+        self.last_number = 0
         self.last_wall = 0.0
         self.target = "unknown"  # ok, refused, unknown
 
@@ -51,6 +58,12 @@ class TargetChange:
         self.said = said
 
 
+class _Visit(NamedTuple):
+    forward: int  # its index
+    number: int  # among those of that forward: which came later is no question to a clock
+    wall: float
+
+
 class Traffic:
     """The tally; `rows[i]` belongs to the tunnel's i-th forward."""
 
@@ -58,8 +71,8 @@ class Traffic:
 
     def __init__(self, count: int) -> None:
         self.rows = [ForwardTraffic() for _ in range(count)]
-        self._pending: list[int] = []
-        self._channels: dict[str, int] = {}
+        self._pending: list[_Visit] = []
+        self._channels: dict[str, _Visit] = {}
 
     def reset(self, count: int) -> None:
         """A new ssh: nobody is connected and nothing is known of the targets; totals stay."""
@@ -80,13 +93,13 @@ class Traffic:
             case Progress.CHANNEL_NEW:
                 self._channel(evidence)
             case Progress.CHANNEL_FREED:
-                index = self._channels.pop(evidence.get("channel") or "", None)
-                if index is not None:
-                    self.rows[index].open -= 1
+                visit = self._channels.pop(evidence.get("channel") or "", None)
+                if visit is not None:
+                    self._left(visit, evidence)
             case Progress.TARGET_CONNECTED:
-                index = self._channels.get(evidence.get("channel") or "")
-                if index is not None:
-                    return self._target(index, "ok", evidence)
+                visit = self._channels.get(evidence.get("channel") or "")
+                if visit is not None:
+                    return self._target(visit.forward, "ok", evidence)
             case Progress.TARGET_REFUSED:
                 return self._refused(evidence, forwards)
         return None
@@ -97,9 +110,9 @@ class Traffic:
             return
         row = self.rows[index]
         row.total += 1
-        row.last_address = evidence.get("address")
-        row.last_wall = wall
-        self._pending.append(index)
+        visit = _Visit(index, row.total, wall)
+        _came(row, visit, evidence.get("address"))
+        self._pending.append(visit)
         del self._pending[:-PENDING_KEPT]
 
     def _channel(self, evidence: Evidence) -> None:
@@ -107,9 +120,15 @@ class Traffic:
         if channel is None or not self._pending:
             return
         if (evidence.get("kind") or "") in VISITOR_CHANNELS:
-            index = self._pending.pop(0)
-            self._channels[channel] = index
-            self.rows[index].open += 1
+            visit = self._channels[channel] = self._pending.pop(0)
+            self.rows[visit.forward].open += 1
+
+    def _left(self, visit: _Visit, evidence: Evidence) -> None:
+        row = self.rows[visit.forward]
+        row.open -= 1
+        named = CAME_FROM.match(evidence.get("name") or "")
+        if named is not None:
+            _came(row, visit, named[1])
 
     def _refused(self, evidence: Evidence, forwards: Sequence[ForwardState]) -> TargetChange | None:
         for index, state in enumerate(forwards):
@@ -123,6 +142,13 @@ class Traffic:
         if was == target or (was == "unknown" and target == "ok"):
             return None  # that it answers is news only after it did not
         return TargetChange(index, target, evidence.said)
+
+
+def _came(row: ForwardTraffic, visit: _Visit, address: str | None) -> None:
+    if address is not None and visit.number >= row.last_number:
+        row.last_address = address
+        row.last_number = visit.number
+        row.last_wall = visit.wall
 
 
 def _listening(evidence: Evidence, forwards: Sequence[ForwardState]) -> int | None:

@@ -1,0 +1,181 @@
+"""How long one has to wait: for the page after a kill, for the first page, for a command."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from scripts.bench_contestants import (
+    SSHWRAP,
+    Background,
+    Keeper,
+    OnTerminal,
+    autossh,
+    bare_ssh,
+    kill,
+    on_terminal,
+    shell_loop,
+)
+from scripts.bench_result import Measure, Target
+from scripts.bench_world import World, let_pass, page, seconds_to_page
+from sshwrap.tunnel.machine import STABLE_AFTER
+from tests.support.ports import free_port
+from tests.support.waiting import wait_for
+
+AGAIN = "again at once: "
+
+
+def recovery(world: World, rounds: int) -> Measure:
+    """ssh is killed, and killed again as soon as the page was back, a round."""
+    result = Measure(
+        "recovery", "from the kill of ssh to the next page served (after a stable run)"
+    )
+    ports = {name: free_port() for name in ("sshwrap", "autossh", "shell loop")}
+    target = world.web.port
+    samples: dict[str, list[float]] = {name: [] for name in ports}
+    again: dict[str, list[float]] = {name: [] for name in ports}
+    with (
+        Background(world, "recovery", [(ports["sshwrap"], target)]) as ours,
+        autossh(world, ports["autossh"], target) as theirs,
+        shell_loop(world, ports["shell loop"], target) as loop,
+    ):
+        ours.up()
+        keepers: dict[str, Background | Keeper] = {
+            "sshwrap": ours,
+            "autossh": theirs,
+            "shell loop": loop,
+        }
+        for turn in range(rounds):
+            for port in ports.values():
+                wait_for(lambda port=port: page(port), within=30, what="every tunnel serves")
+            let_pass(STABLE_AFTER + 0.5)
+            for name in rotated(list(ports), turn):
+                for kept in (samples, again):
+                    begun = kill(keepers[name].ssh())
+                    kept[name].append(seconds_to_page(ports[name], begun))
+    for name in ports:
+        result.add(name, "s", samples[name], "autossh")
+    for name in ports:
+        result.add(AGAIN + name, "s", again[name], AGAIN + "autossh")
+    result.targets.append(
+        Target(
+            "sshwrap against autossh",
+            result.row("sshwrap").median / result.row("autossh").median,
+            1.0,
+        )
+    )
+    result.notes += [
+        f"a stable run is more than {STABLE_AFTER:g} s up; then sshwrap tries again at once",
+        '"again at once": killed as soon as it served; sshwrap waits 0.38 to 0.5 s then, and ever '
+        "longer, and autossh (AUTOSSH_GATETIME=0) waits from the sixth time on",
+    ]
+    return result
+
+
+def cold(world: World, rounds: int) -> Measure:
+    result = Measure("cold", "from the command to the first page served")
+    samples: dict[str, list[float]] = {
+        name: [] for name in ("bare ssh", "autossh", "sshwrap up", "sshwrap up -d")
+    }
+    target = world.web.port
+
+    def kept(start: Callable[[World, int, int], Keeper]) -> float:
+        port = free_port()
+        begun = time.monotonic()
+        with start(world, port, target):
+            return seconds_to_page(port, begun)
+
+    def in_front(number: int) -> float:
+        port = free_port()
+        place = Background(world, f"front-{number}", [(port, target)])
+        begun = time.monotonic()
+        with on_terminal([str(SSHWRAP), "up", "t0"], place.environ) as program:
+            return seconds_to_page(port, begun, meanwhile=program.drain)
+
+    def detached(number: int) -> float:
+        port = free_port()
+        with Background(world, f"detached-{number}", [(port, target)]) as place:
+            begun = time.monotonic()
+            command = Keeper(place.command("up", "-d"), world, **place.environ)
+            taken = seconds_to_page(port, begun)
+            command.wait()
+            return taken
+
+    ways: dict[str, Callable[[int], float]] = {
+        "bare ssh": lambda _: kept(bare_ssh),
+        "autossh": lambda _: kept(autossh),
+        "sshwrap up": in_front,
+        "sshwrap up -d": detached,
+    }
+    for turn in range(rounds):
+        for name in rotated(list(ways), turn):
+            samples[name].append(ways[name](turn))
+    for name, values in samples.items():
+        result.add(name, "s", values, "bare ssh")
+    base = result.row("bare ssh").median
+    for name in ("sshwrap up", "sshwrap up -d"):
+        text = f"{name}: seconds more than bare ssh"
+        result.targets.append(Target(text, result.row(name).median - base, 0.4))
+    result.notes.append(
+        "sshwrap up is in front, on a terminal; each start of sshwrap has a new state directory "
+        "and a profiles file that nobody has read before"
+    )
+    return result
+
+
+def commands(world: World, rounds: int) -> Measure:
+    result = Measure("commands", "one command, start to end, with one tunnel up in the background")
+    samples: dict[str, list[float]] = {}
+    with Background(world, "commands", [(free_port(), world.web.port)]) as place:
+        place.up()
+
+        def piped(argv: Sequence[str]) -> float:
+            begun = time.monotonic()
+            subprocess.run(
+                argv,
+                env=place.environ,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                check=True,
+            )
+            return time.monotonic() - begun
+
+        def shown(argv: Sequence[str]) -> float:
+            begun = time.monotonic()
+            program = OnTerminal(argv, place.environ)
+            status = program.wait()
+            taken = time.monotonic() - begun
+            program.stop()
+            if status != 0:
+                raise RuntimeError(f"{argv}: {status}")
+            return taken
+
+        ways: dict[str, Callable[[], float]] = {
+            "python -c pass": lambda: piped([sys.executable, "-c", "pass"]),
+            "sshwrap --version": lambda: piped(place.command("--version")),
+            "sshwrap status --json": lambda: piped(place.command("status", "--json")),
+            "sshwrap status": lambda: shown(place.command("status")),
+        }
+        for turn in range(rounds + 1):
+            for name in rotated(list(ways), turn):
+                taken = ways[name]()
+                if turn > 0:  # the first one compiles and fills the caches
+                    samples.setdefault(name, []).append(taken * 1000)
+    for name in ways:
+        result.add(name, "ms", samples[name], "python -c pass")
+    for name, limit in (("sshwrap status --json", 5.0), ("sshwrap status", 10.0)):
+        row = result.row(name)
+        result.targets.append(
+            Target(f"{name} against python -c pass", result.ratio(row) or 0, limit)
+        )
+    result.notes.append("sshwrap status is on a terminal: the table, in colour")
+    return result
+
+
+def rotated(names: list[str], turn: int) -> list[str]:
+    """Everybody is first, in the middle and last in turn."""
+    cut = turn % len(names)
+    return names[cut:] + names[:cut]
