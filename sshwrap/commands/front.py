@@ -97,17 +97,28 @@ def run_front(orders: Sequence[Order], places: Places, *, by: str, what: str, qu
     )
     front.service = service
     try:
-        for order in orders:
-            service.supervisor.up(order, by)
+        _begin(service, orders, by)
         front.tick()
         service.loop.add_signal_handler(signal.SIGWINCH, front.draw)
         service.run()
     finally:
+        service.close()
         screen.close(front.last_lines())
         lock.release(remove=True)
     if front.all_need_a_person:
         return int(ExitStatus.NEEDS_PERSON)
     return service.exit_status
+
+
+def _begin(service: Service, orders: Sequence[Order], by: str) -> None:
+    """Want them all up, or none of them; raises UserError."""
+    try:
+        for order in orders:
+            service.supervisor.up(order, by)
+    except UserError:
+        for name in list(service.supervisor.units):
+            service.supervisor.down(name, "supervisor ended")
+        raise
 
 
 class _Front:

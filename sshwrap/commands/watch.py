@@ -24,9 +24,12 @@ LOOK_PAUSE = 2.0  # for supervisors that come and go
 
 def watch(places: Places, names: list[str], *, quiet: bool) -> int:
     """Show these until Ctrl-C (0), or until nobody wants them any more (0)."""
-    if not quiet and not wants_live(sys.stdout, os.environ):  # the view's footer says it
-        note(HINT)
-    return _watch(places, names, ends=True, quiet=quiet)
+    try:
+        if not quiet and not wants_live(sys.stdout, os.environ):  # the view's footer says it
+            note(HINT)
+        return _watch(places, names, ends=True, quiet=quiet)
+    except KeyboardInterrupt:  # before the first look, or during the last
+        return int(ExitStatus.OK)
 
 
 def watch_status(options: Namespace, places: Places) -> int:

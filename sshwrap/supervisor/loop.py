@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 TRAFFIC_PAUSE = 0.5  # visitors change a screen at most so often; a change of state at once
 WITHOUT_CHILD = (State.WAITING, State.FAILED)
 
+_LAST_WORDS = (Progress.ALL_CONFIRMED, Progress.INTERACTIVE)  # what makes a tunnel up
 _TRAFFIC = frozenset(
     {
         Progress.VISITOR_OPENED,
@@ -400,6 +401,8 @@ class Supervisor:
                 continue
             if evidence.kind == Progress.AUTHENTICATED:
                 self._signed_in(unit)
+            elif evidence.kind in _LAST_WORDS and not _is_signed_in(unit):
+                continue
             if unit.tunnel.state is State.STARTING or evidence.is_failure:
                 heard.append(evidence)
         for line in strange:
@@ -477,6 +480,15 @@ class Supervisor:
         names, self._dirty = list(self._dirty), {}
         gone, self._gone = self._gone, []
         self._on_change(self.snapshots(names) if names else [], gone)
+
+
+def _is_signed_in(unit: Unit) -> bool:
+    """ssh makes its control socket after the sign-in and before it asks for a forward.
+
+    Its log is not enough: ssh prints line breaks of a server's disconnect text as they are, also
+    before it has checked the host key, so that whoever sits in between could write any line.
+    """
+    return unit.control_path is not None and os.path.exists(unit.control_path)  # noqa: PTH110
 
 
 def control_stem(name: str) -> str:

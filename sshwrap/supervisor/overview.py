@@ -31,25 +31,34 @@ CACHE_VERSION = 1
 
 
 class Keeper:
-    """A supervisor that answers: its socket, "background" or "front", its pid, its tunnels."""
+    """A supervisor that answers: its socket, "background" or "front", its pid, its tunnels.
+
+    Made of its answer to "status"; raises ipc.Broken where that is not what this version answers.
+    """
 
     __slots__ = ("kind", "path", "pid", "tunnels", "version")
 
     def __init__(self, path: str, answer: dict[str, Any]) -> None:
         self.path = path
-        self.kind = str(answer.get("kind", "background"))
-        self.pid = int(answer.get("pid", 0))
-        self.version = str(answer.get("version", "unknown"))
-        self.tunnels: dict[str, dict[str, Any]] = {
-            tunnel["profile"]: tunnel for tunnel in answer.get("tunnels", ())
-        }
+        try:
+            if answer["v"] != ipc.VERSION or not answer["ok"]:
+                error = answer.get("error") or {}
+                raise ipc.Broken(error.get("message") or f"it speaks version {answer['v']}")
+            self.kind = str(answer["kind"])
+            self.pid = int(answer["pid"])
+            self.version = str(answer["version"])
+            self.tunnels: dict[str, dict[str, Any]] = {
+                tunnel["profile"]: tunnel for tunnel in answer["tunnels"]
+            }
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise ipc.Broken("it speaks another version") from None
 
 
 class Overview:
     """`tunnels`: a snapshot a profile, the file's order first. `keepers`: who answers, with what.
 
-    `silent`: pids of supervisors that hold their lock and do not answer. `fault`: the profiles
-    file cannot be read; what runs is shown all the same.
+    `silent`: supervisors that are there and cannot be asked, pid -> what they do instead. `fault`:
+    the profiles file cannot be read; what runs is shown all the same.
     """
 
     __slots__ = ("fault", "has_file", "keepers", "silent", "tunnels")
@@ -57,7 +66,7 @@ class Overview:
     def __init__(self) -> None:
         self.tunnels: list[dict[str, Any]] = []
         self.keepers: list[Keeper] = []
-        self.silent: list[int] = []
+        self.silent: dict[int, str] = {}
         self.fault: Exception | None = None
         self.has_file = True
 
@@ -65,23 +74,27 @@ class Overview:
         return next((keeper for keeper in self.keepers if name in keeper.tunnels), None)
 
 
-def keepers(places: Places) -> tuple[list[Keeper], list[int]]:
-    """Every supervisor that answers, and the pids of those that live and do not."""
+def keepers(places: Places) -> tuple[list[Keeper], dict[int, str]]:
+    """Every supervisor that answers, and those that live and do not: pid -> what they do."""
     sockets = [(places.background_socket, places.background_lock)]
     sockets += [(places.front_socket(pid), places.front_lock(pid)) for pid in places.front_pids()]
     found: list[Keeper] = []
-    silent: list[int] = []
+    silent: dict[int, str] = {}
     for path, lock in sockets:
         try:
             answer = ipc.request(path, {"v": ipc.VERSION, "op": "status"}, ANSWER_WITHIN)
+            found.append(Keeper(path, answer))
         except ipc.Gone:
             continue
-        except ipc.IpcError:
-            silent.append(int((holder(lock) or {}).get("pid", 0)))
-            continue
-        if answer.get("ok"):
-            found.append(Keeper(path, answer))
+        except ipc.Silent:
+            silent[_pid_of(lock)] = f"has not answered for {ANSWER_WITHIN:g} s"
+        except ipc.IpcError as error:
+            silent[_pid_of(lock)] = f"cannot be asked ({error})"
     return found, silent
+
+
+def _pid_of(lock: str) -> int:
+    return int((holder(lock) or {}).get("pid", 0))
 
 
 def overview(places: Places, environ: Mapping[str, str]) -> Overview:
@@ -109,16 +122,13 @@ def overview(places: Places, environ: Mapping[str, str]) -> Overview:
     return result
 
 
-def _left_alone(name: str, content: dict[str, Any], silent: list[int]) -> dict[str, Any]:
+def _left_alone(name: str, content: dict[str, Any], silent: dict[int, str]) -> dict[str, Any]:
     """Wanted, and no supervisor that answers has it."""
     tunnel: dict[str, Any] = content["down"]
     pid = int(content.get("pid", 0))
     since = None
     if pid in silent:
-        summary = (
-            f"its supervisor (pid {pid}) has not answered for {ANSWER_WITHIN:g} s; "
-            "what the tunnel does is not known"
-        )
+        summary = f"its supervisor (pid {pid}) {silent[pid]}; what the tunnel does is not known"
         advice = f"kill {pid}; sshwrap up -d {name}"
     elif content.get("boot") not in (None, boot_id()):
         uptime = _uptime()

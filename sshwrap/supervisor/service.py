@@ -80,9 +80,13 @@ class Service:
             self._rest()
             self.loop.run_forever()
         finally:
-            self.supervisor.kill()
-            self._server.close()
-            self.loop.close()
+            self.close()
+
+    def close(self) -> None:
+        """End every ssh at once and take the socket away; does nothing the second time."""
+        self.supervisor.kill()
+        self._server.close()
+        self.loop.close()
 
     def end(self, by: str, *, keep_wanted: bool = False) -> None:
         """End every tunnel, then the supervisor; asked once more: at once."""

@@ -67,10 +67,16 @@ class FakeCli(Sshwrap):
         self._terminals: list[Terminal] = []
 
     def server_says(self, *starts: scenarios.Steps, host: str = "", **said: Any) -> None:
-        """One scenario a start from now on, the last for all later ones; of one host alone."""
+        """One scenario a start from now on, the last for all later ones; of one host alone.
+
+        None: as before. `said` is what -V and -G say (scenarios.write).
+        """
         folder = self.fake / host
         before = scenarios.starts(folder) if folder.is_dir() else 0
         said.setdefault("effective", [f"hostname {host or HOST}", "port 22"])
+        if not starts:
+            scenarios.write(folder, **said)
+            return
         # The starts that were keep their numbers.
         past = [scenarios.up([WEB])] * before
         scenarios.write(folder, *past, *starts, **said)

@@ -31,6 +31,7 @@ import json
 import os
 import select
 import signal
+import stat
 import sys
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def main(arguments: list[str]) -> None:
         # Nobody answers at the control socket of a fake.
         fail(f"Control socket connect({flags.get('-S', 'none')}): No such file or directory")
     else:
-        run(steps_of(place), flags.get("-E"))
+        run(steps_of(place), flags.get("-E"), flags.get("-S"))
 
 
 def host_of(destination: str) -> str:
@@ -146,13 +147,15 @@ def opens(path: str) -> bool:
     return True
 
 
-def run(steps: Steps, log: str | None) -> None:
-    Fake(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600) if log else 2).obey(steps)
+def run(steps: Steps, log: str | None, control: str | None) -> None:
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600) if log else 2
+    Fake(descriptor, control).obey(steps)
 
 
 class Fake:
-    def __init__(self, log: int) -> None:
+    def __init__(self, log: int, control: str | None = None) -> None:
         self.outputs = {"log": log, "terminal": 2}
+        self.control = None if control is None else Path(control.replace("%%", "%"))
 
     def obey(self, steps: Steps) -> None:
         for name, *arguments in steps:
@@ -166,6 +169,10 @@ class Fake:
             data = data[os.write(self.outputs[where], data) :]
 
     def do_log(self, text: str) -> None:
+        signed_in = text.startswith("Authenticated to ")
+        if signed_in and self.control is not None and not self.control.exists():
+            # Nobody listens there, but it is there from the sign-in on (mux.c:muxserver_listen).
+            os.mknod(self.control, 0o600 | stat.S_IFSOCK)
         self.write("log", text.encode() + b"\r\n")  # log.c:do_log
 
     def do_terminal(self, text: str) -> None:

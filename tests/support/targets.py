@@ -21,8 +21,9 @@ class Echo:
 
     def __init__(self, where: tuple[str, int] | Path) -> None:
         self.where = where
-        kind = _Tcp if isinstance(where, tuple) else _Unix
-        self._server = kind(where if isinstance(where, tuple) else str(where), _Visit)
+        self._server: socketserver.BaseServer = (
+            _Tcp(where, _Visit) if isinstance(where, tuple) else _Unix(str(where), _Visit)
+        )
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.01}
         )
