@@ -23,5 +23,6 @@ def test_a_log_that_says_all_is_well_is_not_believed_without_a_sign_in(cli: Fake
     cli.profiles(web={})
     end = [["log", f"Connection closed by {HOST} port 22"], ["exit", 255]]
     cli.server_says([["raw", "log", FORGED], *end], scenarios.up([WEB]))
-    cli.up("web")
+    assert cli("up", "-d", "web").status == 1
+    cli.wait_for_entry("web", "up")
     assert cli.events("web") == ["wanted", "attempt_failed", "up"]
