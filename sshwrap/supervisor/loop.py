@@ -4,8 +4,6 @@ Laws. One process, one thread, any number of tunnels. Nothing here waits: whoeve
 or a descriptor. Every decision about a tunnel is tunnel/machine.py's; what is decided here is only
 whose turn it is. A server sees few of us at a time in the phase that sshd limits (MaxStartups).
 """
-# ruff: noqa: PTH118, PTH208
-# Reason: a background supervisor imports no pathlib that nothing else of it needs.
 
 from __future__ import annotations
 
@@ -28,11 +26,12 @@ from sshwrap.ssh.evidence import (
 )
 from sshwrap.supervisor.child import Child, Exit, Source
 from sshwrap.supervisor.journal import Journal
-from sshwrap.supervisor.lock import Lock, holder, try_lock
+from sshwrap.supervisor.lock import holder, try_lock
 from sshwrap.supervisor.order import Order, order_to_json
 from sshwrap.supervisor.program import SshProgram, ssh_environ
 from sshwrap.supervisor.turns import Turns
-from sshwrap.supervisor.wanted import remove_file, remove_wanted, write_wanted, write_whole
+from sshwrap.supervisor.unit import Unit, remove_leftovers
+from sshwrap.supervisor.wanted import remove_wanted, write_wanted, write_whole
 from sshwrap.tunnel.entries import connect_end, rfc3339
 from sshwrap.tunnel.events import (
     Deadline,
@@ -52,7 +51,7 @@ from sshwrap.tunnel.events import (
     WantUp,
 )
 from sshwrap.tunnel.machine import UNKNOWN_KEPT, step
-from sshwrap.tunnel.model import State, Tunnel, new_tunnel
+from sshwrap.tunnel.model import State, new_tunnel
 from sshwrap.tunnel.present import snapshot
 from sshwrap.tunnel.traffic import Traffic
 
@@ -62,6 +61,7 @@ if TYPE_CHECKING:
     from sshwrap.paths import Places
 
 TRAFFIC_PAUSE = 0.5  # visitors change a screen at most so often; a change of state at once
+JOURNAL_PAUSE = 5.0
 WITHOUT_CHILD = (State.WAITING, State.FAILED)
 
 _LAST_WORDS = (Progress.ALL_CONFIRMED, Progress.INTERACTIVE)  # what makes a tunnel up
@@ -74,26 +74,6 @@ _TRAFFIC = frozenset(
         Progress.TARGET_REFUSED,
     }
 )
-
-
-class Unit:
-    """A tunnel with what belongs to it in the world."""
-
-    __slots__ = ("child", "control_path", "journal", "lock", "order", "timer", "traffic", "tunnel")
-
-    def __init__(self, tunnel: Tunnel, order: Order, lock: Lock, journal: Journal) -> None:
-        self.tunnel = tunnel
-        self.traffic = Traffic(len(tunnel.forwards))
-        self.order = order
-        self.lock = lock
-        self.journal = journal
-        self.child: Child | None = None
-        self.control_path: str | None = None
-        self.timer: asyncio.TimerHandle | None = None
-
-    @property
-    def name(self) -> str:
-        return self.tunnel.profile.name
 
 
 class Supervisor:
@@ -125,6 +105,7 @@ class Supervisor:
         self._gone: list[dict[str, Any]] = []
         self._flush_handle: asyncio.Handle | None = None
         self._flush_at: float | None = None
+        self._unwritten_handle: asyncio.Handle | None = None
 
     # --- what commands ask ---------------------------------------------------
 
@@ -178,7 +159,7 @@ class Supervisor:
             _, unit = self.units.popitem()
             if unit.child is not None:
                 unit.child.close()
-                self._unlink_control(unit)
+                unit.unlink_control()
             unit.journal.flush()
             unit.lock.release(remove=True)
 
@@ -208,7 +189,7 @@ class Supervisor:
                 f"{other.get('what', 'unknown')})",
                 advice=f"sshwrap status {name}",
             )
-        self._remove_leftovers(name)
+        remove_leftovers(self.places, name)
         ever_up = self._was_up(order)
         tunnel = new_tunnel(
             order.profile, order.added, order.hostname, self._now(), ever_up=ever_up
@@ -295,9 +276,22 @@ class Supervisor:
     def _record(self, unit: Unit, entry: Mapping[str, Any]) -> None:
         full = {"v": 1, "at": rfc3339(time()), "profile": unit.name, **entry}
         unit.journal.append(full)
+        if unit.journal.unwritten:
+            self._write_later()
         if entry["event"] == "up" and entry["first"]:
             self._remember_up(unit)
         self._on_entry(full)
+
+    def _write_later(self) -> None:
+        if self._unwritten_handle is None:
+            self._unwritten_handle = self.loop.call_later(JOURNAL_PAUSE, self._write_again)
+
+    def _write_again(self) -> None:
+        """The disk was full: what could not be written is tried until it can be."""
+        self._unwritten_handle = None
+        flushed = [unit.journal.flush() for unit in self.units.values()]
+        if not all(flushed):
+            self._write_later()
 
     def _trouble(self, text: str) -> None:
         """The journal cannot be written: said once, where somebody may see it."""
@@ -355,9 +349,7 @@ class Supervisor:
 
     def _spawn(self, unit: Unit) -> None:
         unit.traffic.reset(len(unit.tunnel.forwards))
-        unit.control_path = os.path.join(
-            self.places.control_dir, f"{control_stem(unit.name)}.{os.urandom(4).hex()}"
-        )
+        control_path = unit.new_control(self.places)
         environ = dict(self._environ)
         if unit.order.agent is not None:
             environ["SSH_AUTH_SOCK"] = unit.order.agent
@@ -373,7 +365,7 @@ class Supervisor:
 
         try:
             version, path = self._program.version_and_path()
-            argv = build_argv(unit.order.profile, version, control_path=unit.control_path, ssh=path)
+            argv = build_argv(unit.order.profile, version, control_path=control_path, ssh=path)
             child = Child(argv, environ, loop=self.loop, on_lines=lines, on_exit=ended)
         except (OSError, UserError) as error:
             said = error.message if isinstance(error, UserError) else str(error)
@@ -401,7 +393,7 @@ class Supervisor:
                 continue
             if evidence.kind == Progress.AUTHENTICATED:
                 self._signed_in(unit)
-            elif evidence.kind in _LAST_WORDS and not _is_signed_in(unit):
+            elif evidence.kind in _LAST_WORDS and not unit.has_control():
                 continue
             if unit.tunnel.state is State.STARTING or evidence.is_failure:
                 heard.append(evidence)
@@ -430,22 +422,9 @@ class Supervisor:
 
     def _ended(self, unit: Unit, exit_: Exit) -> None:
         unit.child = None
-        self._unlink_control(unit)
+        unit.unlink_control()
         unit.traffic.reset(len(unit.tunnel.forwards))
         self._apply(unit, Exited(exit_.status, exit_.signal))
-
-    def _unlink_control(self, unit: Unit) -> None:
-        """A killed ssh leaves its socket behind."""
-        if unit.control_path is not None:
-            remove_file(unit.control_path)
-            unit.control_path = None
-
-    def _remove_leftovers(self, name: str) -> None:
-        """Control sockets of a supervisor that was killed; the profile's lock is ours."""
-        stem = control_stem(name) + "."
-        for entry in os.listdir(self.places.control_dir):
-            if entry.startswith(stem):
-                remove_file(os.path.join(self.places.control_dir, entry))
 
     # --- telling -------------------------------------------------------------
 
@@ -480,19 +459,3 @@ class Supervisor:
         names, self._dirty = list(self._dirty), {}
         gone, self._gone = self._gone, []
         self._on_change(self.snapshots(names) if names else [], gone)
-
-
-def _is_signed_in(unit: Unit) -> bool:
-    """ssh makes its control socket after the sign-in and before it asks for a forward.
-
-    Its log is not enough: ssh prints line breaks of a server's disconnect text as they are, also
-    before it has checked the host key, so that whoever sits in between could write any line.
-    """
-    return unit.control_path is not None and os.path.exists(unit.control_path)  # noqa: PTH110
-
-
-def control_stem(name: str) -> str:
-    """A short, lasting name for a profile's control sockets: the profile's own may be 64 long."""
-    import hashlib
-
-    return hashlib.sha256(name.encode()).hexdigest()[:10]
