@@ -80,7 +80,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     """The options of a command line; exits by itself for --help, --version and usage errors."""
     parser = build_parser()
     own, command = split_run(words)
-    first = next((word for word in own if not word.startswith("-")), None)
+    files = {at + 1 for at, word in enumerate(own) if word in ("--profiles", "--config")}
+    others = [word for at, word in enumerate(own) if at not in files]
+    first = next((word for word in others if not word.startswith("-")), None)
     if first in NOT_YET:
         raise UserError(
             f'"{first}" is not in sshwrap {__version__} yet',
@@ -101,9 +103,9 @@ def split_run(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """
     rest = list(words)
     own: list[str] = []
+    in_run = False
     while rest:
         word = rest[0]
-        in_run = "run" in own
         if in_run and word == "--":
             return own, rest[1:]
         if word in ("--profiles", "--config") or (in_run and word in ("--name", "--timeout")):
@@ -114,6 +116,7 @@ def split_run(words: Sequence[str]) -> tuple[list[str], list[str]]:
         elif not in_run and word != "run" and not word.startswith("-"):
             return list(words), []
         else:
+            in_run = in_run or word == "run"
             own.append(rest.pop(0))
     return own, []
 

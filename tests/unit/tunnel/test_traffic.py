@@ -5,7 +5,7 @@ from __future__ import annotations
 from sshwrap.profile.forward import Forward
 from sshwrap.tunnel.model import ForwardState
 from sshwrap.tunnel.traffic import PENDING_KEPT, TargetChange, Traffic
-from tests.unit.tunnel.things import ANY, WEB, evidence
+from tests.unit.tunnel.things import ANY, LOCAL, WEB, evidence
 
 CAME = (
     "debug1: client_request_forwarded_tcpip: listen * port 12345, "
@@ -92,3 +92,49 @@ def test_a_visitor_of_an_unknown_listener_is_nobodys() -> None:
     traffic = Traffic(1)
     heard(traffic, CAME.replace("12345", "1"))
     assert traffic.rows[0].total == 0
+
+
+def local_visit(channel: int, address: str) -> tuple[list[str], str]:
+    """What ssh says when somebody comes to port 9000 here, and when they have gone."""
+    came = [
+        "debug1: Connection to port 9000 forwarding to localhost port 80 requested.",
+        f"debug1: channel {channel}: new direct-tcpip [direct-tcpip] (inactive timeout: 0)",
+    ]
+    gone = (
+        f"debug1: channel {channel}: free: direct-tcpip: listening port 9000 for localhost port 80,"
+        f" connect from {address} port 44692 to 127.0.0.1 port 9000, nchannels 1"
+    )
+    return came, gone
+
+
+def test_visitors_of_a_local_forward_are_named_when_they_go() -> None:
+    traffic = Traffic(1)
+    row = traffic.rows[0]
+    (first_came, first_gone), (second_came, second_gone) = (
+        local_visit(2, "127.0.0.7"),
+        local_visit(3, "127.0.0.8"),
+    )
+    heard(traffic, *first_came, *second_came, forward=LOCAL)
+    assert (row.open, row.total, row.last_address) == (2, 2, None)
+    heard(traffic, second_gone, forward=LOCAL)
+    assert (row.open, row.last_address) == (1, "127.0.0.8")
+    heard(traffic, first_gone, forward=LOCAL)  # who came before is not the latest
+    assert (row.open, row.last_address) == (0, "127.0.0.8")
+
+
+def test_what_a_visitor_asks_for_is_no_address_of_theirs() -> None:
+    traffic = Traffic(1)
+    came, gone = local_visit(2, "127.0.0.7")
+    forged = gone.replace("for localhost", "for x port 1, connect from 6.6.6.6 port 1 to localhost")
+    heard(traffic, *came, forged, forward=LOCAL)
+    assert traffic.rows[0].last_address == "127.0.0.7"
+
+
+def test_a_clock_set_back_does_not_hide_who_came_last() -> None:
+    traffic = Traffic(1)
+    forwards = [ForwardState(WEB, confirmed=True)]
+    for wall, line in ((2_000.0, CAME), (1_000.0, CAME.replace("198.51.100.23", "192.0.2.1"))):
+        for each in evidence(line):
+            traffic.hear(each, forwards, wall)
+    row = traffic.rows[0]
+    assert (row.last_address, row.last_wall) == ("192.0.2.1", 1_000.0)

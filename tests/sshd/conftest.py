@@ -1,0 +1,49 @@
+"""The command beside a real sshd; what it wrote stands beside a failure."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.sshd import Sshd
+from tests.support.sshwrap_cli import Sshwrap
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """For Unix sockets: the folders of pytest are too deep for them.
+
+    Before `cli` among a test's arguments it outlives whoever uses it.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="sw-", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def make_cli(tmp_path: Path) -> Iterator[Callable[[Sshd], Sshwrap]]:
+    """`make_cli(server)`: a user of that server; after the test nothing of it is left."""
+    made: list[Sshwrap] = []
+
+    def make(server: Sshd) -> Sshwrap:
+        made.append(Sshwrap(tmp_path / f"user-{len(made)}", server))
+        return made[-1]
+
+    yield make
+    faults = []
+    for cli in made:
+        try:
+            cli.close()
+        except AssertionError as error:
+            faults.append(str(error))
+    assert not faults, "\n".join(faults)
+
+
+@pytest.fixture
+def cli(make_cli: Callable[[Sshd], Sshwrap], sshd: Sshd) -> Sshwrap:
+    """A user of the server `sshd`."""
+    return make_cli(sshd)
