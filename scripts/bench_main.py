@@ -32,8 +32,8 @@ SCHEMA_VERSION = 1
 
 # Name -> what it does in a full run, and in a quick one.
 MEASURES: dict[str, tuple[Callable[[World], Measure], Callable[[World], Measure]]] = {
-    "recovery": (lambda at: recovery(at, 7), lambda at: recovery(at, 1)),
-    "cold": (lambda at: cold(at, 11), lambda at: cold(at, 1)),
+    "recovery": (lambda at: recovery(at, 6), lambda at: recovery(at, 1)),
+    "cold": (lambda at: cold(at, 9), lambda at: cold(at, 1)),
     "commands": (lambda at: commands(at, 25), lambda at: commands(at, 5)),
     "size": (lambda at: size(at, (1, 20, 100), 10.0), lambda at: size(at, (1, 5), 1.0)),
     "traffic": (lambda at: traffic(at, 7, 256, 2000), lambda at: traffic(at, 1, 64, 400)),
@@ -46,7 +46,7 @@ def main() -> int:
     names = options.only or list(MEASURES)
     measures = []
     about = machine(quick=options.quick)
-    print("\n".join(machine_lines(about)))
+    print("\n".join(machine_lines(about)), flush=True)
     with tempfile.TemporaryDirectory(prefix="sshwrap-bench-") as folder, world(Path(folder)) as at:
         for name in names:
             begun = time.monotonic()

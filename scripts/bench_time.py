@@ -54,7 +54,7 @@ def recovery(world: World, rounds: int) -> Measure:
             for name in rotated(list(ports), turn):
                 for kept in (samples, again):
                     begun = kill(keepers[name].ssh())
-                    kept[name].append(seconds_to_page(ports[name], begun))
+                    kept[name].append(seconds_to_page(ports[name], begun, who=name))
     for name in ports:
         result.add(name, "s", samples[name], "autossh")
     for name in ports:
@@ -69,7 +69,7 @@ def recovery(world: World, rounds: int) -> Measure:
     result.notes += [
         f"a stable run is more than {STABLE_AFTER:g} s up; then sshwrap tries again at once",
         '"again at once": killed as soon as it served; sshwrap waits 0.38 to 0.5 s then, and ever '
-        "longer, and autossh (AUTOSSH_GATETIME=0) waits from the sixth time on",
+        "longer; autossh (AUTOSSH_GATETIME=0, AUTOSSH_POLL=100) waits from the sixth time on",
     ]
     return result
 
@@ -85,21 +85,21 @@ def cold(world: World, rounds: int) -> Measure:
         port = free_port()
         begun = time.monotonic()
         with start(world, port, target):
-            return seconds_to_page(port, begun)
+            return seconds_to_page(port, begun, who=start.__name__)
 
     def in_front(number: int) -> float:
         port = free_port()
         place = Background(world, f"front-{number}", [(port, target)])
         begun = time.monotonic()
         with on_terminal([str(SSHWRAP), "up", "t0"], place.environ) as program:
-            return seconds_to_page(port, begun, meanwhile=program.drain)
+            return seconds_to_page(port, begun, who="sshwrap up", meanwhile=program.drain)
 
     def detached(number: int) -> float:
         port = free_port()
         with Background(world, f"detached-{number}", [(port, target)]) as place:
             begun = time.monotonic()
             command = Keeper(place.command("up", "-d"), world, **place.environ)
-            taken = seconds_to_page(port, begun)
+            taken = seconds_to_page(port, begun, who="sshwrap up -d")
             command.wait()
             return taken
 

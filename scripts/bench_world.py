@@ -49,6 +49,9 @@ def environment(folder: Path) -> dict[str, str]:
         "SSHWRAP_STATE_DIR": str(folder / "state"),
         "SSHWRAP_PROFILES": str(folder / "profiles.toml"),
         "AUTOSSH_GATETIME": "0",
+        # With its default of 600 it takes any end within a minute for a quick one, and waits; with
+        # 100, as sshwrap does, one within ten seconds. -M 0 polls nothing.
+        "AUTOSSH_POLL": "100",
         "TERM": "xterm-256color",
     }
 
@@ -67,15 +70,14 @@ def page(port: int) -> bool:
 
 
 def seconds_to_page(
-    port: int, begun: float, *, meanwhile: Callable[[], None] | None = None
+    port: int, begun: float, *, who: str, meanwhile: Callable[[], None] = lambda: None
 ) -> float:
     """Seconds from `begun` (monotonic) to the first page served; `meanwhile` at every look."""
     pause = Event()
     while not page(port):
         if time.monotonic() - begun > PAGE_TIMEOUT:
-            raise TimeoutError(f"port {port}: no page within {PAGE_TIMEOUT:g} s")
-        if meanwhile is not None:
-            meanwhile()
+            raise TimeoutError(f"{who}: no page at port {port} within {PAGE_TIMEOUT:g} s")
+        meanwhile()
         pause.wait(POLL_SECONDS)
     return time.monotonic() - begun
 
