@@ -165,9 +165,18 @@ def _common(parser: argparse.ArgumentParser, *, top: bool) -> None:
         "-q", "--quiet", action="store_true", default=flag, help="no talk, only the answer"
     )
     parser.add_argument(
-        "-v", "--verbose", action="store_true", default=flag, help="more of what ssh says"
+        "-v",
+        "--verbose",
+        action="store_true",
+        default=flag,
+        help="up and run in front: all that ssh says; logs: every line of the journal",
     )
-    parser.add_argument("--no-input", action="store_true", default=flag, help="never ask anything")
+    parser.add_argument(
+        "--no-input",
+        action="store_true",
+        default=flag,
+        help="never ask anything (as it is in this version anyway)",
+    )
 
 
 def _names(parser: argparse.ArgumentParser, text: str) -> None:

@@ -53,6 +53,19 @@ class Screen:
         elif self._lines is not None:
             self._lines.write(plain_line(entry, self._page, stamp=_stamp()))
 
+    def said(self, name: str, lines: list[str]) -> None:
+        """ssh's own lines (`-v`), as they come."""
+        for line in lines:
+            if self._view is not None:
+                self._view.event(f"{name}  ssh: {line}")
+            elif self._lines is not None:
+                self._lines.write(self._page.clean(f"{name}  ssh: {line}"))
+
+    def last_frame(self) -> None:
+        """It ends by itself: what Ctrl-C would do is no news any more."""
+        if self._view is not None:
+            self._view.set_hint("")
+
     def change(self, changed: Sequence[dict[str, Any]], gone: Sequence[dict[str, Any]]) -> None:
         for tunnel in changed:
             self.tunnels[tunnel["profile"]] = tunnel
@@ -78,7 +91,9 @@ def _stamp() -> Any:
     return "none" if "JOURNAL_STREAM" in os.environ else "clock"
 
 
-def run_front(orders: Sequence[Order], places: Places, *, by: str, what: str, quiet: bool) -> int:
+def run_front(
+    orders: Sequence[Order], places: Places, *, by: str, what: str, quiet: bool, verbose: bool
+) -> int:
     """Keep these tunnels until Ctrl-C or a signal; the exit status."""
     lock = try_lock(places.front_lock(os.getpid()), what)
     if lock is None:
@@ -94,6 +109,7 @@ def run_front(orders: Sequence[Order], places: Places, *, by: str, what: str, qu
         ends_when_idle=True,
         on_change=front.change,
         on_entry=screen.entry,
+        on_lines=screen.said if verbose else None,
     )
     front.service = service
     try:
@@ -160,7 +176,9 @@ class _Front:
     def draw(self) -> None:
         if self.service is not None:
             self._drawn_at = self._time()
-            self._screen.draw(self.service.supervisor.snapshots())
+            tunnels = self.service.supervisor.snapshots()
+            if tunnels or not self._ended:  # the last frame shows what there was
+                self._screen.draw(tunnels)
 
     def _time(self) -> float:
         return self.service.loop.time() if self.service is not None else 0.0
@@ -174,6 +192,7 @@ class _Front:
         tunnels = self.service.supervisor.snapshots()
         if tunnels and all(t["state"] == "failed" and not t["_ever_up"] for t in tunnels):
             self.all_need_a_person = True
+            self._screen.last_frame()
             self.draw()
             self.service.end("nobody to help")
 

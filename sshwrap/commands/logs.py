@@ -19,6 +19,7 @@ from sshwrap.errors import ExitStatus, UserError
 from sshwrap.paths import Places
 from sshwrap.render.layout import width
 from sshwrap.render.page import Page, page_of, print_lines
+from sshwrap.render.plain import failure_of, plain_line, text_of
 from sshwrap.render.story import Folder, Teller, Told, story_lines
 from sshwrap.supervisor.journal import Follower, Reading, read_entries
 from sshwrap.supervisor.overview import overview
@@ -52,6 +53,13 @@ def logs(options: Namespace, places: Places) -> int:
     if not entries:
         if not options.quiet:
             note("nothing has happened" + (" in that time" if since or until else " yet"))
+        return int(ExitStatus.OK)
+    if options.verbose:
+        for entry in entries:
+            sys.stdout.write(plain_line(entry, page, stamp="date") + "\n")
+            said = text_of(failure_of(entry), "said")
+            if said:
+                sys.stdout.write(page.clean(f"    ssh: {said}") + "\n")
         return int(ExitStatus.OK)
     end = until or _known_until(places, names, entries)
     print_lines(story_lines(entries, page, now, since=since, until=end), sys.stdout, page)

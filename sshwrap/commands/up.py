@@ -137,7 +137,8 @@ def _bring_up(
 
         _say_server_decides(mine, options)
         what = "sshwrap " + " ".join([by, *(order.profile.name for order in mine)])
-        return run_front(mine, places, by=by, what=what, quiet=options.quiet)
+        talk = {"quiet": options.quiet, "verbose": options.verbose}
+        return run_front(mine, places, by=by, what=what, **talk)
     from sshwrap.commands.watch import watch
 
     return watch(places, [order.profile.name for order in orders], quiet=options.quiet)

@@ -124,8 +124,21 @@ def _of_forward(
     for sentence in troubles(forward):
         lines += _wrapped(page.clean(sentence), columns.duration, columns.width, "warn")
     if size == FULL:
-        known = page.clean(" · ".join(_facts(forward, now_wall)))
-        lines += _wrapped(known, columns.address, columns.width, "dim")
+        room = columns.width - columns.address
+        for known in _joined([page.clean(fact) for fact in _facts(forward, now_wall)], page, room):
+            lines += _wrapped(known, columns.address, columns.width, "dim")
+    return lines
+
+
+def _joined(facts: Sequence[str], page: Page, room: int) -> list[str]:
+    """Facts beside each other as far as they fit: a line breaks between two, not within one."""
+    separator = page.clean(" · ")
+    lines: list[str] = []
+    for fact in facts:
+        if lines and width(lines[-1]) + width(separator) + width(fact) <= room:
+            lines[-1] += separator + fact
+        else:
+            lines.append(fact)
     return lines
 
 

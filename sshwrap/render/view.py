@@ -52,6 +52,11 @@ class LiveView:
         self._news = snapshots, now_wall
         self._changed = True
 
+    def set_hint(self, hint: str) -> None:
+        """What the footer says from the next frame on; "" for nothing."""
+        self._hint = hint
+        self._changed = True
+
     def event(self, line: str) -> None:
         """Have `line` written above the view by the next `tick` that can."""
         if len(self._events) == HELD_LINES:

@@ -50,8 +50,8 @@ from sshwrap.tunnel.events import (
     WantDown,
     WantUp,
 )
-from sshwrap.tunnel.machine import UNKNOWN_KEPT, step
-from sshwrap.tunnel.model import State, new_tunnel
+from sshwrap.tunnel.machine import step
+from sshwrap.tunnel.model import UNKNOWN_KEPT, State, new_tunnel
 from sshwrap.tunnel.present import snapshot
 from sshwrap.tunnel.traffic import Traffic
 
@@ -78,7 +78,7 @@ _TRAFFIC = frozenset(
 
 class Supervisor:
     """Keeps tunnels. `on_change(changed, gone)` gets snapshots, `on_entry(entry)` journal entries,
-    both in the loop's own thread; they must not wait."""
+    `on_lines(name, lines)` all that ssh says; in the loop's own thread, so they must not wait."""
 
     def __init__(
         self,
@@ -89,6 +89,7 @@ class Supervisor:
         what: str,
         on_change: Callable[[list[dict[str, Any]], list[dict[str, Any]]], None],
         on_entry: Callable[[dict[str, Any]], None],
+        on_lines: Callable[[str, list[str]], None] | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.loop = loop
@@ -99,6 +100,7 @@ class Supervisor:
         self._program = SshProgram(places.ssh, environ)
         self._on_change = on_change
         self._on_entry = on_entry
+        self._on_lines = on_lines
         self._jitter = jitter
         self._turns = Turns(loop, start=self._its_turn, wait=self._back_to_wait)
         self._dirty: dict[str, None] = {}
@@ -376,6 +378,8 @@ class Supervisor:
         self._apply(unit, Spawned(child.pid))
 
     def _lines(self, unit: Unit, source: Source, lines: list[str]) -> None:
+        if self._on_lines is not None:
+            self._on_lines(unit.name, lines)
         on_terminal = source is Source.TERMINAL
         classify = classify_terminal_line if on_terminal else classify_line
         heard: list[Evidence] = []

@@ -45,6 +45,7 @@ class Service:
         ends_when_idle: bool,
         on_change: Callable[[list[dict[str, Any]], list[dict[str, Any]]], None] | None = None,
         on_entry: Callable[[dict[str, Any]], None] | None = None,
+        on_lines: Callable[[str, list[str]], None] | None = None,
     ) -> None:
         raise_descriptor_limit()
         remove_dead_fronts(places)
@@ -67,6 +68,7 @@ class Service:
             what=what,
             on_change=self._changed,
             on_entry=self._entry,
+            on_lines=on_lines,
         )
         self.requests.supervisor = self.supervisor
         # Before there is anything that a signal could leave behind.

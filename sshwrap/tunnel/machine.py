@@ -16,6 +16,7 @@ from signal import SIGKILL, SIGTERM
 from typing import Any
 
 from sshwrap.profile.forward import Forward, Kind
+from sshwrap.profile.model import Profile
 from sshwrap.ssh.evidence import Evidence, Progress
 from sshwrap.ssh.failure import Disposition, Failure, failure, judge_exit
 from sshwrap.tunnel.backoff import next_delay
@@ -39,20 +40,18 @@ from sshwrap.tunnel.events import (
     WantUp,
 )
 from sshwrap.tunnel.model import (
-    EVIDENCE_KEPT,
     WITH_CHILD,
     ForwardState,
     State,
     Streak,
     Tunnel,
     forward_states,
+    keep_evidence,
 )
 
 START_TIMEOUT = 60.0  # a name look-up and a sign-in have no limit of their own in ssh
 STABLE_AFTER = 10.0
 KILL_AFTER = 5.0
-UNKNOWN = "unknown"  # evidence of a line that no row knows
-UNKNOWN_KEPT = 8
 
 Result = tuple[Tunnel, tuple[Effect, ...]]
 
@@ -143,7 +142,7 @@ def _heard_starting(tunnel: Tunnel, event: Heard, now: Moment, jitter: float) ->
         if tunnel.state is State.UP:
             tunnel = _heard_one_up(tunnel, evidence)
             continue
-        tunnel = replace(tunnel, evidence=_keep(tunnel.evidence, evidence))
+        tunnel = replace(tunnel, evidence=keep_evidence(tunnel.evidence, evidence))
         match evidence.kind:
             case Progress.EXPECTING:
                 tunnel = replace(tunnel, awaits_replies=True)
@@ -168,7 +167,7 @@ def _heard_up(tunnel: Tunnel, event: Heard, now: Moment, jitter: float) -> Resul
 def _heard_one_up(tunnel: Tunnel, evidence: Evidence) -> Tunnel:
     """While it is up only what may explain its end is kept."""
     if evidence.is_failure:
-        return replace(tunnel, evidence=_keep(tunnel.evidence, evidence))
+        return replace(tunnel, evidence=keep_evidence(tunnel.evidence, evidence))
     return tunnel
 
 
@@ -416,34 +415,24 @@ def _judge(tunnel: Tunnel, event: Exited, *, was_up: bool) -> Failure:
         exit_status=event.status,
         signal=event.signal,
         was_up=was_up,
-        destination=tunnel.hostname,
+        destination=_destination(tunnel.profile),
         profile=tunnel.profile.name,
     )
 
 
 def _failure(tunnel: Tunnel, kind: str, said: str) -> Failure:
-    return failure(kind, destination=tunnel.hostname, profile=tunnel.profile.name, said=said)
+    destination = _destination(tunnel.profile)
+    return failure(kind, destination=destination, profile=tunnel.profile.name, said=said)
+
+
+def _destination(profile: Profile) -> str:
+    """As a person would type it behind `ssh`, so that advice can be pasted."""
+    given = profile.destination
+    return f"{profile.user}@{given}" if profile.user and "@" not in given else given
 
 
 def _last_words(tunnel: Tunnel) -> str:
     return tunnel.evidence[-1].said if tunnel.evidence else ""
-
-
-def _keep(evidence: tuple[Evidence, ...], new: Evidence) -> tuple[Evidence, ...]:
-    """Bounded: the first words (how far it came) and the last ones.
-
-    Lines that no row knows have a small share of their own: a server that talks a lot before the
-    sign-in must not push out the line that says that the sign-in was good.
-    """
-    if new.kind == UNKNOWN:
-        strange = [index for index, each in enumerate(evidence) if each.kind == UNKNOWN]
-        if len(strange) >= UNKNOWN_KEPT:
-            oldest = strange[UNKNOWN_KEPT // 2]
-            evidence = evidence[:oldest] + evidence[oldest + 1 :]
-    if len(evidence) >= EVIDENCE_KEPT:
-        half = EVIDENCE_KEPT // 2
-        evidence = evidence[:half] + evidence[half + 1 :]
-    return (*evidence, new)
 
 
 def _unconfirmed(tunnel: Tunnel) -> tuple[ForwardState, ...]:

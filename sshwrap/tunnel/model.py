@@ -12,6 +12,8 @@ from sshwrap.ssh.failure import Disposition, Failure
 from sshwrap.tunnel.events import Moment
 
 EVIDENCE_KEPT = 64
+UNKNOWN = "unknown"  # evidence of a line that no row knows
+UNKNOWN_KEPT = 8
 
 
 class State(StrEnum):
@@ -111,3 +113,20 @@ def broken_laws(tunnel: Tunnel) -> list[str]:
 
 def forward_states(profile: Profile, added: tuple[Forward, ...]) -> tuple[ForwardState, ...]:
     return tuple(ForwardState(forward) for forward in (*profile.forwards, *added))
+
+
+def keep_evidence(evidence: tuple[Evidence, ...], new: Evidence) -> tuple[Evidence, ...]:
+    """Bounded: the first words (how far it came) and the last ones.
+
+    Lines that no row knows have a small share of their own: a server that talks a lot before the
+    sign-in must not push out the line that says that the sign-in was good.
+    """
+    if new.kind == UNKNOWN:
+        strange = [index for index, each in enumerate(evidence) if each.kind == UNKNOWN]
+        if len(strange) >= UNKNOWN_KEPT:
+            oldest = strange[UNKNOWN_KEPT // 2]
+            evidence = evidence[:oldest] + evidence[oldest + 1 :]
+    if len(evidence) >= EVIDENCE_KEPT:
+        half = EVIDENCE_KEPT // 2
+        evidence = evidence[:half] + evidence[half + 1 :]
+    return (*evidence, new)

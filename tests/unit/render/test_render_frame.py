@@ -52,7 +52,7 @@ def test_thirty_tunnels_on_24_rows() -> None:
 
 def test_all_in_full_where_there_is_room() -> None:
     lines = frame(thirty(), 80, 60)
-    assert "                             answers from here · 2 visitors now, 41 in all ·" in lines
+    assert "                             answers from here · 2 visitors now, 41 in all" in lines
     assert not any(line.startswith("+") for line in lines)
 
 

@@ -11,7 +11,7 @@ from tests.support.screens import NOW, failure, forward, texts, the_four, tunnel
 
 AT_80 = """\
 web  up         3 h 12 min   vps.example.com:12345 → localhost:8080
-                             answers from here · 2 visitors now, 41 in all ·
+                             answers from here · 2 visitors now, 41 in all
                              last 198.51.100.23 at 10:30
 ha   up, but    3 h 12 min   vps.example.com:8123 → localhost:8123
                 nothing answers on localhost:8123 on this machine: the tunnel is
@@ -30,8 +30,9 @@ db   needs you  1 min 43 s   db.example.org:5432 → localhost:5432
 AT_40 = """\
 web  up  3 h 12 min
   vps.example.com:12345 → localhost:8080
-  answers from here · 2 visitors now, 41
-  in all · last 198.51.100.23 at 10:30
+  answers from here
+  2 visitors now, 41 in all
+  last 198.51.100.23 at 10:30
 """
 AT_20 = """\
 web  up  3 h 12 min
@@ -39,10 +40,10 @@ web  up  3 h 12 min
   345
   → localhost:8080
   answers from here
-  · 2 visitors now,
-  41 in all · last
-  198.51.100.23 at
-  10:30
+  2 visitors now, 41
+  in all
+  last 198.51.100.23
+  at 10:30
 """
 
 
@@ -93,8 +94,8 @@ def test_every_forward_has_its_own_line() -> None:
     ]
     assert status([tunnel("web", forwards=forwards, _seconds_in_state=5)]) == [
         "web  up         5 s          vps.example.com:12345 → localhost:8080",
-        "                             1 visitor now, 1 in all · last 2001:db8::7 at",
-        "                             2026-11-21 23:59",
+        "                             1 visitor now, 1 in all",
+        "                             last 2001:db8::7 at 2026-11-21 23:59",
         "                             a port that the server chooses → localhost:8080",
         "                             -D localhost:1080 → SOCKS proxy",
     ]

@@ -26,8 +26,8 @@ from sshwrap.tunnel.events import (
     WantDown,
     WantUp,
 )
-from sshwrap.tunnel.machine import START_TIMEOUT, TRANSITIONS, UNKNOWN_KEPT, step
-from sshwrap.tunnel.model import State, broken_laws
+from sshwrap.tunnel.machine import START_TIMEOUT, TRANSITIONS, step
+from sshwrap.tunnel.model import UNKNOWN_KEPT, State, broken_laws
 from tests.unit.tunnel.things import (
     ANY,
     AUTHENTICATED,
