@@ -1,0 +1,17 @@
+"""A user with a fake ssh."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import FakeCli
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Iterator[FakeCli]:
+    """With no profile yet; after the test nothing of it may be left."""
+    with FakeCli(tmp_path / "u") as cli:
+        yield cli
