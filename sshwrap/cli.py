@@ -8,6 +8,7 @@ the verb: `status --json` loads no TOML, no asyncio and no rich.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from typing import NoReturn
@@ -62,8 +63,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(ExitStatus.INTERRUPTED)
     except BrokenPipeError:
         # Whoever read us has enough; nothing is left to be flushed at the end either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _drop_stdout()
         return 0
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _drop_stdout()
+        _print_error(UserError("the answer could not be written", said=error.strerror))
+        return int(ExitStatus.NOT_AS_WANTED)
+
+
+def _drop_stdout() -> None:
+    """What is still in its buffer cannot be written, at the end of Python neither."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _run(words: list[str]) -> int:

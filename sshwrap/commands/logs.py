@@ -21,6 +21,7 @@ from sshwrap.render.layout import width
 from sshwrap.render.page import Page, page_of, print_lines
 from sshwrap.render.plain import failure_of, plain_line, text_of
 from sshwrap.render.story import Folder, Teller, Told, story_lines
+from sshwrap.render.words import count
 from sshwrap.supervisor.journal import Follower, Reading, read_entries
 from sshwrap.supervisor.overview import overview
 from sshwrap.tunnel.entries import rfc3339
@@ -168,9 +169,9 @@ def _tell_damage(reading: Reading, options: Namespace) -> None:
     if options.quiet:
         return
     if reading.damaged:
-        note(f"{reading.damaged} damaged lines of the journal were left out")
+        note(f"left out: {count(reading.damaged, 'damaged line')} of the journal")
     if reading.newer:
-        note(f"{reading.newer} lines were written by a newer sshwrap and left out")
+        note(f"left out: {count(reading.newer, 'line')} that a newer sshwrap wrote")
 
 
 def parse_moment(text: str, now: datetime) -> datetime:

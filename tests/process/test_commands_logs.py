@@ -113,8 +113,8 @@ class TestWhatIsLeftOut:
         done = cli("logs", "--json")
         assert len(done.out.splitlines()) == 2
         assert done.err.splitlines() == [
-            "sshwrap: 2 damaged lines of the journal were left out",
-            "sshwrap: 1 lines were written by a newer sshwrap and left out",
+            "sshwrap: left out: 2 damaged lines of the journal",
+            "sshwrap: left out: 1 line that a newer sshwrap wrote",
         ]
         assert cli("logs", "-q").err == ""
 
