@@ -31,6 +31,7 @@ from sshwrap.supervisor.order import Order, order_to_json
 from sshwrap.supervisor.program import SshProgram, ssh_environ
 from sshwrap.supervisor.turns import Turns
 from sshwrap.supervisor.unit import Unit, remove_leftovers
+from sshwrap.supervisor.waiting import Waiting
 from sshwrap.supervisor.wanted import remove_wanted, write_wanted, write_whole
 from sshwrap.tunnel.entries import connect_end, rfc3339
 from sshwrap.tunnel.events import (
@@ -102,6 +103,7 @@ class Supervisor:
         self._on_entry = on_entry
         self._on_lines = on_lines
         self._jitter = jitter
+        self._waiting = Waiting(loop, self._due)
         self._turns = Turns(loop, start=self._its_turn, wait=self._back_to_wait)
         self._dirty: dict[str, None] = {}
         self._gone: list[dict[str, Any]] = []
@@ -165,6 +167,14 @@ class Supervisor:
             unit.journal.flush()
             unit.lock.release(remove=True)
 
+    def close(self) -> None:
+        """No more news: the loop is about to be closed."""
+        self._waiting.close()
+
+    def _due(self, name: str | None) -> None:
+        """The server answers again (or, without a name, the network does): no more waiting."""
+        self.poke(None if name is None else [name], restart=False)
+
     def snapshots(self, names: list[str] | None = None) -> list[dict[str, Any]]:
         return [
             self._snapshot(unit)
@@ -205,6 +215,7 @@ class Supervisor:
         self._gone.append(self._snapshot(unit))
         self._dirty.pop(unit.name, None)
         del self.units[unit.name]
+        self._waiting.gone(unit.name)
         unit.journal.flush()
         unit.lock.release(remove=True)
         self._flush_soon(0.0)
@@ -351,6 +362,7 @@ class Supervisor:
 
     def _spawn(self, unit: Unit) -> None:
         unit.traffic.reset(len(unit.tunnel.forwards))
+        self._waiting.trying(unit.name)
         control_path = unit.new_control(self.places)
         environ = dict(self._environ)
         if unit.order.agent is not None:
@@ -395,6 +407,8 @@ class Supervisor:
                 visited = True
                 self._traffic(unit, evidence)
                 continue
+            if evidence.kind in (Progress.CONNECTING, Progress.AUTHENTICATED):
+                self._waiting.heard(unit.name, evidence)
             if evidence.kind == Progress.AUTHENTICATED:
                 self._signed_in(unit)
             elif evidence.kind in _LAST_WORDS and not unit.has_control():
@@ -428,7 +442,11 @@ class Supervisor:
         unit.child = None
         unit.unlink_control()
         unit.traffic.reset(len(unit.tunnel.forwards))
+        heard = unit.tunnel.evidence
         self._apply(unit, Exited(exit_.status, exit_.signal))
+        cause = unit.tunnel.failure
+        if unit.tunnel.state in WITHOUT_CHILD and cause is not None:
+            self._waiting.failed(unit.name, cause.kind, heard)
 
     # --- telling -------------------------------------------------------------
 

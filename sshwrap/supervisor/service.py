@@ -87,6 +87,7 @@ class Service:
     def close(self) -> None:
         """End every ssh at once and take the socket away; does nothing the second time."""
         self.supervisor.kill()
+        self.supervisor.close()
         self._server.close()
         self.loop.close()
 
