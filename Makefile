@@ -37,8 +37,7 @@ types: .dev ## mypy, strict
 
 .PHONY: bench
 bench: ## measure against ssh and autossh, side by side
-	@scripts/setup bench
-	@.venv/bin/python scripts/bench.py
+	@scripts/bench
 
 .PHONY: docs
 docs: .dev ## make anew what documents take from the code

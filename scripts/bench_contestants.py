@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from scripts.bench_world import World
 from tests.support.processes import Process, descendants, process
@@ -100,6 +100,11 @@ def bare_ssh(world: World, port: int, target: int) -> Keeper:
     return Keeper(["ssh", *ssh_arguments(world, port, target)], world)
 
 
+def talking_ssh(world: World, port: int, target: int) -> Keeper:
+    """Bare ssh with -v, and nobody who reads it."""
+    return Keeper(["ssh", "-v", "-E", os.devnull, *ssh_arguments(world, port, target)], world)
+
+
 def autossh(world: World, port: int, target: int) -> Keeper:
     """-M 0: without its own monitoring port, as is usual with ServerAliveInterval."""
     return Keeper(["autossh", "-M", "0", *ssh_arguments(world, port, target)], world)
@@ -150,7 +155,7 @@ class Background:
 
     @property
     def pid(self) -> int:
-        """Of the supervisor, which its lock names."""
+        """Of the supervisor, by its own word."""
         if self._supervisor is None:
             self._supervisor = process(self._holder())
         if self._supervisor is None:
@@ -158,15 +163,21 @@ class Background:
         return self._supervisor.pid
 
     def _holder(self) -> int:
-        argv = self.command("status", "--json")
-        said = subprocess.run(argv, env=self.environ, capture_output=True, check=False).stdout
-        pids = {tunnel["supervisor_pid"] for tunnel in json.loads(said)["tunnels"]} - {None}
+        pids = {tunnel["supervisor_pid"] for tunnel in self._tunnels()} - {None}
         if len(pids) != 1:
             raise RuntimeError(f"not one supervisor: {pids}")
         return int(pids.pop())
 
-    def ssh(self) -> int:
-        return ssh_below(self.pid)
+    def _tunnels(self) -> list[dict[str, Any]]:
+        argv = self.command("status", "--json")
+        said = subprocess.run(argv, env=self.environ, capture_output=True, check=False).stdout
+        tunnels: list[dict[str, Any]] = json.loads(said)["tunnels"]
+        return tunnels
+
+    def ssh(self, profile: str) -> int:
+        """The pid of this profile's ssh now."""
+        found = {tunnel["profile"]: tunnel["ssh_pid"] for tunnel in self._tunnels()}
+        return int(found[profile])
 
     def stop(self) -> None:
         """Down, and return when the supervisor has ended."""

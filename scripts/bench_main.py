@@ -32,11 +32,11 @@ SCHEMA_VERSION = 1
 
 # Name -> what it does in a full run, and in a quick one.
 MEASURES: dict[str, tuple[Callable[[World], Measure], Callable[[World], Measure]]] = {
-    "recovery": (lambda at: recovery(at, 6), lambda at: recovery(at, 1)),
+    "recovery": (lambda at: recovery(at, 4, 3), lambda at: recovery(at, 1, 1)),
     "cold": (lambda at: cold(at, 9), lambda at: cold(at, 1)),
     "commands": (lambda at: commands(at, 25), lambda at: commands(at, 5)),
     "size": (lambda at: size(at, (1, 20, 100), 10.0), lambda at: size(at, (1, 5), 1.0)),
-    "traffic": (lambda at: traffic(at, 7, 256, 2000), lambda at: traffic(at, 1, 64, 400)),
+    "traffic": (lambda at: traffic(at, 12, 96, 600), lambda at: traffic(at, 2, 32, 200)),
 }
 
 

@@ -62,10 +62,14 @@ class Measure:
         return next(row for row in self.rows if row.name == name)
 
     def ratio(self, row: Row) -> float | None:
+        """To the row it is held against: the median of the ratios, round by round.
+
+        Both were taken within seconds of each other, so what slowed one slowed the other.
+        """
         if row.beside is None:
             return None
-        base = self.row(row.beside).median
-        return row.median / base if base else None
+        pairs = zip(row.samples, self.row(row.beside).samples, strict=True)
+        return median(sample / base for sample, base in pairs)
 
 
 def to_json(measure: Measure) -> dict[str, Any]:

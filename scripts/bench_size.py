@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 
-from scripts.bench_contestants import Background, autossh, ssh_below
+from scripts.bench_contestants import Background, Keeper, autossh, ssh_below
 from scripts.bench_result import Measure, Target
 from scripts.bench_world import World, cpu_seconds, let_pass, memory_kib, page
 from tests.support.ports import free_port
@@ -16,6 +17,7 @@ SUPERVISOR_KIB = 25 * 1024
 TUNNEL_KIB = 50
 IDLE_PERCENT = 0.1  # of one core: a thousandth is what "nothing" is called here
 SETTLE_SECONDS = 3.0
+AT_ONCE = 4
 
 
 def size(world: World, counts: Sequence[int], idle_seconds: float) -> Measure:
@@ -24,16 +26,17 @@ def size(world: World, counts: Sequence[int], idle_seconds: float) -> Measure:
     target = world.web.port
     ours_at = [free_port() for _ in range(counts[-1])]
     theirs_at = [free_port() for _ in range(counts[-1])]
-    kept = []
+    kept: list[Keeper] = []
     with ExitStack() as stack:
         ours = stack.enter_context(Background(world, "size", [(at, target) for at in ours_at]))
         for count in counts:
             ours.up(ours.profiles[:count])
             while len(kept) < count:
-                at = theirs_at[len(kept)]
-                kept.append(stack.enter_context(autossh(world, at, target)))
-                # sshd signs in one at a time: a herd would be measuring its own collisions
-                wait_for(lambda at=at: page(at), within=30, what="autossh's tunnel serves")
+                # A few at a time, as sshwrap itself does it.
+                some = theirs_at[len(kept) : min(count, len(kept) + AT_ONCE)]
+                kept += [stack.enter_context(autossh(world, at, target)) for at in some]
+                for at in some:
+                    wait_for(partial(page, at), within=30, what="autossh's tunnel serves")
             let_pass(SETTLE_SECONDS)
             _idle(result, count, ours, [keeper.pid for keeper in kept], idle_seconds)
     first, last = counts[0], counts[-1]

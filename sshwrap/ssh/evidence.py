@@ -32,7 +32,10 @@ class Evidence:
     from_terminal: bool = False
 
     def get(self, name: str) -> str | None:
-        return next((value for key, value in self.detail if key == name), None)
+        for key, value in self.detail:  # at most a handful, and asked eight times a visitor
+            if key == name:
+                return value
+        return None
 
 
 def classify_line(line: str) -> Evidence | None:
@@ -56,7 +59,7 @@ def keep_words(line: str, *, from_terminal: bool = False) -> Evidence | None:
 
 
 _DEBUG = "debug1: "
-_KEY = 6  # characters behind _DEBUG that choose the rows worth trying
+_KEY = 8  # characters behind _DEBUG that choose the rows worth trying
 _DEBUG_KEY = len(_DEBUG) + _KEY
 
 

@@ -32,11 +32,11 @@ class Owner(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A TCP listener on the server; `address` as ipaddress writes it ("0.0.0.0", "::1")."""
+    """A TCP listener; `address` as ipaddress writes it ("0.0.0.0", "::1"); `uid` None: not seen."""
 
     address: str
     port: int
-    uid: int
+    uid: int | None
     owner: Owner = Owner.ACCOUNT
     inode: int = 0
 
@@ -235,9 +235,15 @@ def _inodes(lines: Sequence[str]) -> list[str]:
 def _listener(row: str, *, is_big: bool, owner: Callable[[int, int], Owner]) -> Listener:
     """A row of /proc/net/tcp or tcp6 (net/ipv4/tcp_ipv4.c:get_tcp4_sock)."""
     fields = row.split()
-    address, _, port = fields[1].partition(":")
+    local = _LOCAL.fullmatch(fields[1])
+    if local is None:
+        raise ValueError(f"no address: {fields[1]!r}")
     uid, inode = int(fields[7]), int(fields[9])
-    return Listener(_address(address, is_big), int(port, 16), uid, owner(inode, uid), inode)
+    address = _address(local["address"], is_big)
+    return Listener(address, int(local["port"], 16), uid, owner(inode, uid), inode)
+
+
+_LOCAL = re.compile(r"(?P<address>[0-9A-F]{8}|[0-9A-F]{32}):(?P<port>[0-9A-F]{4})")
 
 
 def _address(text: str, is_big: bool) -> str:

@@ -39,15 +39,17 @@ class Probed:
 
 
 class Probe:
-    """Hears the master until it has a `result`, then goes on hearing for the last line of its own.
+    """Hears the master until it has a `result`, and then until it `is_over`: no line is to come.
 
-    `port`: where the forward listens (the allocated one).
+    `port`: where the forward listens (the allocated one). Without a forward nobody's listener is
+    asked, only whether the server answers.
     """
 
-    __slots__ = ("_address", "_came", "_forward", "_port", "_stdio", "_visit", "result")
+    __slots__ = ("_address", "_came", "_forward", "_port", "_stdio", "_visit", "is_over", "result")
 
-    def __init__(self, forward: Forward, address: str, port: int) -> None:
+    def __init__(self, forward: Forward | None, address: str, port: int) -> None:
         self.result: Probed | None = None
+        self.is_over = False
         self._forward = forward
         self._address = address
         self._port = str(port)
@@ -76,32 +78,35 @@ class Probe:
             case Progress.TARGET_REFUSED if channel is not None and channel == self._stdio:
                 self._settle(_open_failed(evidence.get("reason") or "", evidence.said))
                 return True
-            case Progress.TARGET_REFUSED if channel is None and self._came and self._leads(evidence):
+            case Progress.TARGET_REFUSED if (
+                channel is None and self._came and self._leads(evidence)
+            ):
                 self._settle(Probed(Found.OURS, "refused", evidence.said))
             case Progress.CHANNEL_FREED if channel is not None and channel == self._stdio:
                 # That it came would have been said before: the master handled that first.
                 self._settle(Probed(Found.OURS if self._came else Found.OTHER))
+                self.is_over = True
                 return True
         return False
 
     def end(self, trouble: Unknown | None) -> Probed:
         """The client is gone, or its time is up (`trouble` SILENT): the result."""
-        if self.result is None:
-            if self._came:
-                self._settle(Probed(Found.OURS))
-            elif trouble is None or trouble.why is Why.SILENT:
-                self._settle(Probed(Found.SILENT))
-            else:
-                self._settle(Probed(Found.UNKNOWN, said=trouble.reason))
-        assert self.result is not None
-        return self.result
+        if self.result is not None:
+            return self.result
+        if self._came:
+            return Probed(Found.OURS)
+        if trouble is None or trouble.why is Why.SILENT:
+            return Probed(Found.SILENT)
+        return Probed(Found.UNKNOWN, said=trouble.reason)
 
     def _settle(self, result: Probed) -> None:
         if self.result is None:
             self.result = result
 
     def _is_us(self, evidence: Evidence) -> bool:
-        if self._stdio is None or self._came or evidence.get("listen_port") != self._port:
+        if self._stdio is None or self._forward is None or self._came:
+            return False
+        if evidence.get("listen_port") != self._port:
             return False
         origin = evidence.get("address") or ""
         if origin == self._address:
@@ -114,6 +119,8 @@ class Probe:
     def _leads(self, evidence: Evidence) -> bool:
         """Whether this refusal is of our forward's target."""
         forward = self._forward
+        if forward is None:
+            return False
         if (path := evidence.get("path")) is not None:
             return forward.connect_path == path
         port = evidence.get("port")
