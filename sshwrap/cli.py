@@ -36,7 +36,11 @@ Verb = tuple[str, str, str]
 # Verb, one line for the list of commands, an example for its own help.
 VERBS: tuple[Verb, ...] = (
     ("up", "bring tunnels up, and show them until Ctrl-C (-d: in the background)", "up -d web"),
-    ("run", "the same for a bare ssh or autossh command line", "run ssh -R 8080:localhost:80 vps"),
+    (
+        "run",
+        "bring a tunnel up from a bare ssh or autossh command line (own options before it)",
+        "run ssh -R 8080:localhost:80 vps",
+    ),
     ("down", "take tunnels down", "down web"),
     ("restart", "restart tunnels with their profile read anew", "restart web"),
     ("reload", "take over edited profiles; unchanged tunnels are not touched", "reload"),
@@ -49,6 +53,7 @@ VERBS: tuple[Verb, ...] = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The console script: run one command, return its exit status."""
+    _occupy_stdio()
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         try:
@@ -71,6 +76,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_stdout()
         _print_error(UserError("the answer could not be written", said=error.strerror))
         return int(ExitStatus.NOT_AS_WANTED)
+
+
+def _occupy_stdio() -> None:
+    """Started with 0, 1 or 2 closed (`>&-`): /dev/null stands there instead, so that no socket or
+    pipe of ours gets the number, and writing is no error."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 def _drop_stdout() -> None:
@@ -101,6 +117,15 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
             advice="sshwrap --help    (what there is)",
             status=ExitStatus.USAGE,
         )
+    names = [verb for verb, _, _ in VERBS]
+    if first == "help":
+        own = ["--help"]
+    elif first is not None and first not in names:
+        from difflib import get_close_matches
+
+        close = get_close_matches(first, names, n=1)
+        advice = f'did you mean "{close[0]}"?' if close else "sshwrap --help"
+        raise UserError(f'no command "{first}"', advice=advice, status=ExitStatus.USAGE)
     options = parser.parse_args(own)
     if options.verb is None:
         options = parser.parse_args([*own, "status"])

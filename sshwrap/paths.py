@@ -4,7 +4,7 @@ Laws. Every command of a user finds the same places: nothing depends on a login 
 XDG_RUNTIME_DIR nor TMPDIR is asked. Every Unix socket's path is shorter than 85 bytes. No module is
 imported here that json does not need as well: `status --json` passes here.
 """
-# ruff: noqa: PTH100, PTH101, PTH102, PTH110, PTH116, PTH117, PTH118, PTH120, PTH208
+# ruff: noqa: PTH100, PTH101, PTH102, PTH106, PTH110, PTH116, PTH117, PTH118, PTH120, PTH208
 # Reason: pathlib alone costs a good part of what `status --json` may cost in all.
 
 from __future__ import annotations
@@ -101,6 +101,16 @@ class Places:
             directories.append(self.socket_dir)
         for directory in (*directories, self.control_dir):
             _make_private(directory)
+
+
+def tidy(places: Places) -> None:
+    """Take away the directories for sockets where they are in the temporary one, and empty."""
+    if places.socket_dir != places.state_dir:
+        for directory in (places.control_dir, places.socket_dir):
+            try:
+                os.rmdir(directory)
+            except OSError:
+                return  # in use, or gone already
 
 
 def find_places(environ: Mapping[str, str], *, profiles: str | None = None) -> Places:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
+from collections.abc import Iterable
 from typing import Any
 
 from sshwrap.commands.choose import choose
@@ -18,6 +19,7 @@ from sshwrap.supervisor.overview import Keeper, Overview, overview
 from sshwrap.supervisor.profiles import load_orders, load_profiles
 from sshwrap.supervisor.wanted import read_wanted, remove_wanted
 
+PART_BYTES = ipc.REQUEST_BYTES // 4
 STOP_WITHIN = 15.0  # TERM, then KILL after 5 s, and the answer
 
 
@@ -38,6 +40,22 @@ def ask(keeper: Keeper, request: dict[str, Any], *, timeout: float = STOP_WITHIN
             status=ExitStatus(refusal.get("status", 1)),
         )
     return answer
+
+
+def ask_in_parts(
+    keeper: Keeper, request: dict[str, Any], orders: Iterable[Order]
+) -> list[dict[str, Any]]:
+    """The same request with some of the orders at a time, each within what a line may hold."""
+    parts: list[list[dict[str, Any]]] = [[]]
+    size = 0
+    for order in orders:
+        content = order_to_json(order)
+        size += len(ipc.encode(content))
+        if size > PART_BYTES and parts[-1]:
+            parts.append([])
+            size = 0
+        parts[-1].append(content)
+    return [ask(keeper, {**request, "orders": part}) for part in parts]
 
 
 def down(options: Namespace, places: Places) -> int:
@@ -79,6 +97,7 @@ def restart(options: Namespace, places: Places) -> int:
     names = choose(options.names, kept, what="tunnel that is wanted,") if options.names else kept
     if not names:
         raise UserError("nothing is wanted up", advice="sshwrap up", status=ExitStatus.USAGE)
+    _refuse_silent(view)
     alone = [name for name in names if view.keeper_of(name) is None]
     if alone:
         raise UserError(
@@ -87,9 +106,9 @@ def restart(options: Namespace, places: Places) -> int:
         )
     orders = _orders_of(places, view, names)
     for keeper in view.keepers:
-        mine = [order_to_json(orders[name]) for name in names if name in keeper.tunnels]
+        mine = [orders[name] for name in names if name in keeper.tunnels]
         if mine:
-            ask(keeper, {"op": "restart", "orders": mine})
+            ask_in_parts(keeper, {"op": "restart"}, mine)
     verdicts = wait_for_verdicts(view.keepers, names, RESTART_TIMEOUT)
     show_tunnels(list(verdicts.tunnels.values()), sys.stdout)
     return int(verdicts.exit_status())
@@ -98,14 +117,15 @@ def restart(options: Namespace, places: Places) -> int:
 def reload(options: Namespace, places: Places) -> int:
     """Take over what was edited. A faulty file changes nothing and says so."""
     view = overview(places, os.environ)
+    _refuse_silent(view)
     running = [name for keeper in view.keepers for name in keeper.tunnels]
     names = choose(options.names, running, what="running tunnel") if options.names else running
     orders = _orders_of(places, view, names, missing_is_fault=False)
     changed: list[str] = []
     for keeper in view.keepers:
-        mine = [order_to_json(order) for name, order in orders.items() if name in keeper.tunnels]
-        if mine:
-            changed += ask(keeper, {"op": "reload", "orders": mine})["changed"]
+        mine = [order for name, order in orders.items() if name in keeper.tunnels]
+        for answer in ask_in_parts(keeper, {"op": "reload"}, mine) if mine else ():
+            changed += answer["changed"]
     gone = [name for name in names if name not in orders]
     if not options.quiet:
         for name in changed:
@@ -139,6 +159,11 @@ def _orders_of(
         still = mine if missing_is_fault else [name for name in mine if name in present]
         orders.update(load_orders(place, os.environ, still))
     return orders
+
+
+def _refuse_silent(view: Overview) -> None:
+    for pid, why in view.silent.items():
+        raise UserError(f"a supervisor (pid {pid}) {why}", advice=f"kill {pid}")
 
 
 def _kept_order(places: Places, name: str) -> Order:

@@ -22,7 +22,7 @@ from sshwrap.supervisor.service import Service
 
 FRAME_PAUSE = 0.5
 CLOCK_PAUSE = 1.0  # the footer has a clock, and rows have durations
-HINT = "Ctrl-C stops these.  In the background: up -d"
+HINT = "Ctrl-C stops these.  In the background: {by} -d"
 
 
 class Screen:
@@ -98,13 +98,14 @@ def run_front(
     lock = try_lock(places.front_lock(os.getpid()), what)
     if lock is None:
         raise UserError(f'lock "{places.front_lock(os.getpid())}" is held by another process')
-    screen = Screen(hint=HINT, quiet=quiet)
+    screen = Screen(hint=HINT.format(by=by), quiet=quiet)
     front = _Front(screen)
     service = Service(
         places,
         os.environ,
         kind="front",
         socket_path=places.front_socket(os.getpid()),
+        lock=lock,
         what=what,
         ends_when_idle=True,
         on_change=front.change,

@@ -51,7 +51,7 @@ def logs(options: Namespace, places: Places) -> int:
         _write_json(entries)
         return int(ExitStatus.OK)
     page = page_of(sys.stdout, os.environ)
-    if not entries:
+    if not reading.entries:
         if not options.quiet:
             note("nothing has happened" + (" in that time" if since or until else " yet"))
         return int(ExitStatus.OK)
@@ -63,7 +63,10 @@ def logs(options: Namespace, places: Places) -> int:
                 sys.stdout.write(page.clean(f"    ssh: {said}") + "\n")
         return int(ExitStatus.OK)
     end = until or _known_until(places, names, entries)
-    print_lines(story_lines(entries, page, now, since=since, until=end), sys.stdout, page)
+    whole = reading.entries
+    shown = options.lines if options.lines is not None or since else DEFAULT_LINES
+    story = story_lines(whole, page, now, since=since, until=end, last=shown)
+    print_lines(story, sys.stdout, page)
     return int(ExitStatus.OK)
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 from sshwrap.commands.choose import choose
 from sshwrap.commands.talk import note, tell_error
+from sshwrap.commands.up import wanted_by_run
 from sshwrap.errors import ExitStatus, UserError
 from sshwrap.paths import Places
 from sshwrap.profile.keys import KEYS
-from sshwrap.profile.model import forward_to_json
+from sshwrap.profile.model import Profile, forward_to_json
 from sshwrap.render.page import page_of, print_lines
 from sshwrap.render.show import Value, show_lines
 from sshwrap.ssh.argv import build_argv
@@ -28,7 +29,8 @@ SCHEMA_VERSION = 1
 
 def show(options: Namespace, places: Places) -> int:
     """The profile with every value's source, and the ssh command line to paste."""
-    profiles = load_profiles(places, os.environ).profiles
+    from_file = load_profiles(places, os.environ).profiles
+    profiles = {**wanted_by_run(places), **from_file}
     name = choose([options.name], profiles)[0]
     profile = profiles[name]
     version, ssh = SshProgram(places.ssh, os.environ).version_and_path()
@@ -36,12 +38,13 @@ def show(options: Namespace, places: Places) -> int:
     argv = build_argv(
         profile, version, control_path=None, ssh="ssh" if places.ssh == "ssh" else ssh
     )
-    sources = _sources(places.profiles_file, name)
+    sources = _sources(places.profiles_file, name) if name in from_file else _given(profile)
     values = [
         Value(key.name, _text(getattr(profile, key.name)), sources.get(key.name, "built in"))
         for key in KEYS
         if not key.name.endswith("_forward") and getattr(profile, key.name) not in (None, (), "")
     ]
+    values.append(Value("server", order.server, "ssh -G"))
     forwards = [*profile.forwards, *order.added]
     if options.json:
         answer: dict[str, Any] = {
@@ -51,9 +54,11 @@ def show(options: Namespace, places: Places) -> int:
             "values": {
                 v.key: {"value": _plain(getattr(profile, v.key)), "source": v.source}
                 for v in values
+                if v.key != "server"
             },
             "forwards": [forward_to_json(forward) for forward in forwards],
             "hostname": order.hostname,
+            "server": order.server,
             "ssh_version": version.text,
             "argv": list(argv),
         }
@@ -110,6 +115,13 @@ def _sources(path: str, name: str) -> dict[str, str]:
     sources = dict.fromkeys(defaults, "defaults") | dict.fromkeys(own, "profile")
     merged = [key for key in own if key in defaults and isinstance(own[key], dict)]
     return sources | dict.fromkeys(merged, "profile and defaults")
+
+
+def _given(profile: Profile) -> dict[str, str]:
+    """Of a tunnel that `run` made: what its command line said."""
+    plain = Profile(profile.name, profile.destination)
+    given = [k.name for k in KEYS if getattr(profile, k.name) != getattr(plain, k.name)]
+    return dict.fromkeys(["destination", *given], "command line")
 
 
 def _plain(value: Any) -> Any:

@@ -12,6 +12,7 @@ import time
 
 from sshwrap.errors import UserError
 from sshwrap.supervisor import background, ipc
+from sshwrap.supervisor.lock import is_locked
 from sshwrap.supervisor.overview import Keeper
 
 TYPE_CHECKING = False
@@ -76,7 +77,10 @@ class Starting:
                     raise UserError(
                         "the background supervisor does not start", said=str(error)
                     ) from None
-                self._reading = background.start(self._places, os.environ)
+                if is_locked(self._places.background_lock):
+                    time.sleep(0.05)  # it is ending, or makes its lost socket anew
+                else:
+                    self._reading = background.start(self._places, os.environ)
             except ipc.IpcError as error:
                 raise UserError(
                     "the background supervisor does not answer", said=str(error)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
-from sshwrap.commands.change import ask
+from sshwrap.commands.change import ask_in_parts
 from sshwrap.commands.choose import choose
 from sshwrap.commands.starting import Starting
 from sshwrap.commands.talk import note, show_tunnels, tell_error
@@ -19,11 +19,12 @@ from sshwrap.errors import ExitStatus, UserError
 from sshwrap.paths import Places
 from sshwrap.profile.model import Profile, profile_digest
 from sshwrap.supervisor import ipc
-from sshwrap.supervisor.order import Order, order_to_json
+from sshwrap.supervisor.order import Order, order_from_json
 from sshwrap.supervisor.overview import Keeper, Overview, keepers, overview
 from sshwrap.supervisor.profiles import load_profiles
 from sshwrap.supervisor.program import SshProgram, find_ssh
 from sshwrap.supervisor.resolve import resolve
+from sshwrap.supervisor.wanted import all_wanted
 
 RESTART_TIMEOUT = 30.0
 PERSON_KINDS = ("failed",)
@@ -56,6 +57,12 @@ def run(options: Namespace, places: Places, starting: Starting) -> int:
     view = overview(places, os.environ)
     if options.name is None:
         profile = _free_name(profile, view)
+    elif any(t["profile"] == profile.name and t["profiles_file"] for t in view.tunnels):
+        raise UserError(
+            f'"{profile.name}" is a profile of {places.profiles_file}',
+            advice="another --name",
+            status=ExitStatus.USAGE,
+        )
     if options.detach:
         starting.begin()  # not sooner: most faults are in the command line
     return _bring_up([profile], options, places, by="run", starting=starting, view=view)
@@ -76,15 +83,33 @@ def _free_name(profile: Profile, view: Overview) -> Profile:
     return replace(profile, name=name)
 
 
+def wanted_by_run(places: Places) -> dict[str, Profile]:
+    """What `run` was asked for and nobody has taken down: it is in no file, and wanted still."""
+    found: dict[str, Profile] = {}
+    for name, content in all_wanted(places).items():
+        try:
+            profile = order_from_json(content["order"]).profile
+        except (KeyError, TypeError, ValueError):
+            continue  # another version's
+        if profile.profiles_file is None:
+            found[name] = profile
+    return found
+
+
 def _named_profiles(options: Namespace, places: Places) -> list[Profile]:
-    loaded = load_profiles(places, os.environ)
-    if not options.quiet:
-        for warning in loaded.profiles.warnings:
-            note(f"warning: {warning}")
-    profiles = loaded.profiles
+    from_file = load_profiles(places, os.environ).profiles
+    ran = wanted_by_run(places)
+    profiles = {**ran, **from_file}
     if options.names:
-        return [profiles[name] for name in choose(options.names, profiles)]
-    chosen = [profile for profile in profiles.values() if profile.autostart]
+        chosen = [profiles[name] for name in choose(options.names, profiles)]
+    else:
+        chosen = [profile for profile in from_file.values() if profile.autostart]
+        chosen += [profile for name, profile in ran.items() if name not in from_file]
+    if not options.quiet:
+        named = tuple(f" profile.{profile.name}." for profile in chosen)
+        for warning in from_file.warnings:
+            if any(name in warning for name in named):
+                note(f"warning: {warning}")
     if not chosen:
         if profiles:
             raise UserError(
@@ -120,7 +145,7 @@ def _bring_up(
     orders = resolve(profiles, ssh, os.environ, meanwhile=meanwhile)
     found = view.keepers if view is not None else keepers(places)[0]
     _refuse_doubles(orders, found)
-    _refuse_namesakes(orders, found)
+    _refuse_namesakes(orders, found, by)
     kept: dict[str, Keeper] = {}
     for keeper in found:
         kept.update(
@@ -146,10 +171,12 @@ def _bring_up(
 
 def _renew(keeper: Keeper, orders: list[Order], by: str, *, quiet: bool) -> None:
     """Up already: an edited profile is taken over, and one that waits is due now."""
-    answer = ask(keeper, {"op": "up", "orders": [order_to_json(o) for o in orders], "by": by})
+    errors: dict[str, Any] = {}
+    for answer in ask_in_parts(keeper, {"op": "up", "by": by}, orders):
+        errors |= answer["errors"]
     for order in orders:
         name = order.profile.name
-        error = answer["errors"].get(name)
+        error = errors.get(name)
         if error is not None:
             raise UserError(error["message"], advice=error["advice"])
         if quiet:
@@ -176,8 +203,8 @@ def _hand_over(
     mine = [o for o in orders if kept.get(o.profile.name, back).path == back.path]
     errors: dict[str, Any] = {}
     if mine:
-        request = {"op": "up", "orders": [order_to_json(order) for order in mine], "by": by}
-        errors = ask(back, request)["errors"]
+        for answer in ask_in_parts(back, {"op": "up", "by": by}, mine):
+            errors |= answer["errors"]
         for error in errors.values():
             tell_error(UserError(error["message"], advice=error["advice"]))
     names = [order.profile.name for order in orders if order.profile.name not in errors]
@@ -212,12 +239,18 @@ def _refuse_doubles(orders: Sequence[Order], found: Iterable[Keeper]) -> None:
                     _refuse_double(seen, name, key, shown["listen_path"], shown["source"])
 
 
-def _refuse_namesakes(orders: Sequence[Order], found: Iterable[Keeper]) -> None:
+def _refuse_namesakes(orders: Sequence[Order], found: Iterable[Keeper], by: str) -> None:
     """A tunnel of that name from another file is another tunnel: it is not ours to change."""
     for keeper in found:
         for order in orders:
             tunnel = keeper.tunnels.get(order.profile.name)
-            if tunnel is None or tunnel["profiles_file"] == order.profile.profiles_file:
+            if tunnel is None:
+                continue
+            same_file = tunnel["profiles_file"] == order.profile.profiles_file
+            # Two commands of `run` under one name are two tunnels; the same one again is not.
+            other_run = order.profile.profiles_file is None and by == "run"
+            other_run = other_run and tunnel.get("_digest") != order.digest
+            if same_file and not other_run:
                 continue
             name = order.profile.name
             source = tunnel["profiles_file"] or "sshwrap run"
@@ -258,7 +291,7 @@ def _say_server_decides(orders: Sequence[Order], options: Namespace) -> None:
                 note(
                     f"{order.profile.name}: port {forward.listen_port} names no address, so the "
                     "server decides, as a rule for itself only; "
-                    f"for everybody, write *:{forward.spec}"
+                    f"for everybody, write *:{forward.spec} (and its GatewayPorts has to allow it)"
                 )
 
 
@@ -290,7 +323,11 @@ class Verdicts:
         return ExitStatus.NOT_AS_WANTED
 
     def tell(self, timeout: float) -> None:
-        trying = [name for name, t in self.tunnels.items() if t["state"] not in ("up", "failed")]
+        settled = ("up", "failed", "down")
+        trying = [name for name, t in self.tunnels.items() if t["state"] not in settled]
+        ended = [name for name, t in self.tunnels.items() if t["state"] == "down"]
+        if ended:
+            note(f"{', '.join(ended)}: taken down meanwhile")
         if self.pending:
             note(f"{', '.join(self.pending)}: no verdict within {timeout:g} s")
         if trying:

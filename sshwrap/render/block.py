@@ -199,7 +199,7 @@ def _of_tunnel(
             when = f" since {moment(since, now_wall)}" if since else ""
             said.append(("dim", count(snapshot["drops"], "drop") + when))
         if snapshot["profile_changed"]:
-            said.append(("", f"edited since: sshwrap restart {snapshot['profile']} takes it over"))
+            said.append(("", f"edited since: sshwrap reload {snapshot['profile']} takes it over"))
     return said
 
 

@@ -104,8 +104,11 @@ def story_lines(
     *,
     since: datetime | None = None,
     until: datetime | None = None,
+    last: int | None = None,
 ) -> list[Line]:
     """A headline for every profile, then what happened; entries of one window, oldest first.
+
+    `last`: only so many of the things that happened, the headline is of all of them.
 
     `until` is the end of what is known: now, unless the supervisor is gone or the reader said so.
     """
@@ -122,6 +125,7 @@ def story_lines(
         line for name in profiles for line in fold_cycles([t for t in told if t.profile == name])
     ]
     told.sort(key=lambda line: line.at)
+    told = told[len(told) - last :] if last is not None and last < len(told) else told
     teller = Teller(page, now_wall, names if len(profiles) > 1 else 0)
     return [*lines, *(line for each in told for line in teller.lines(each))]
 

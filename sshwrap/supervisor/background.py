@@ -103,6 +103,7 @@ def main(ready_fd: int) -> int:
             os.environ,
             kind="background",
             socket_path=places.background_socket,
+            lock=lock,
             what="background supervisor",
             ends_when_idle="NOTIFY_SOCKET" not in os.environ,
         )

@@ -47,6 +47,10 @@ class Lock:
         except OSError:
             pass  # the lock is held all the same
 
+    def is_in_place(self) -> bool:
+        """Whether others still find it: False once its file was removed or replaced."""
+        return self._fd >= 0 and _is_at(self.path, self._fd)
+
     def release(self, *, remove: bool = False) -> None:
         """Give it up; `remove` takes the file away first. Does nothing the second time."""
         if self._fd < 0:

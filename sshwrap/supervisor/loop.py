@@ -32,7 +32,7 @@ from sshwrap.supervisor.program import SshProgram, ssh_environ
 from sshwrap.supervisor.turns import Turns
 from sshwrap.supervisor.unit import Unit, remove_leftovers
 from sshwrap.supervisor.waiting import Waiting
-from sshwrap.supervisor.wanted import remove_wanted, write_wanted, write_whole
+from sshwrap.supervisor.wanted import read_wanted, remove_wanted, write_wanted, write_whole
 from sshwrap.tunnel.entries import connect_end, rfc3339
 from sshwrap.tunnel.events import (
     Deadline,
@@ -119,9 +119,8 @@ class Supervisor:
         unit = self.units.get(name)
         if unit is None:
             unit = self._take(order)
-        elif unit.order.digest != order.digest or unit.order.added != order.added:
-            self.renew(order, restart=True)
-        unit.order = order
+        else:
+            self.renew(order, restart=False)
         self._keep_wanted(unit)
         self._apply(unit, WantUp(by))
 
@@ -136,7 +135,14 @@ class Supervisor:
     def renew(self, order: Order, *, restart: bool) -> bool:
         """Take a profile read anew; True where that means another ssh (or `restart` asks it)."""
         unit = self.units[order.profile.name]
-        changed = unit.order.digest != order.digest or unit.order.added != order.added
+        old = unit.order
+        # A server that ssh_config now finds elsewhere is as good as another destination.
+        changed = (old.digest, old.added, old.hostname, old.server) != (
+            order.digest,
+            order.added,
+            order.hostname,
+            order.server,
+        )
         if unit.order.server != order.server:  # its place in the old server's queue is free
             self._cancel(unit)
             self._signed_in(unit)
@@ -145,8 +151,9 @@ class Supervisor:
             self._schedule(unit)
         if unit.tunnel.wanted:
             self._keep_wanted(unit)
-        if changed:
-            self._record(unit, {"event": "changed", "text": "the edited profile was taken over"})
+        if changed or restart:
+            text = "the edited profile was taken over" if changed else "restarted as asked"
+            self._record(unit, {"event": "changed", "text": text})
         event = Renew(order.profile, order.added, order.hostname, restart=restart or changed)
         if changed or restart or unit.tunnel.profile != order.profile:
             self._apply(unit, event)
@@ -155,6 +162,8 @@ class Supervisor:
     def poke(self, names: list[str] | None = None, *, restart: bool) -> None:
         for unit in list(self.units.values()):
             if names is None or unit.name in names:
+                if restart and unit.child is not None:
+                    self._record(unit, {"event": "changed", "text": "reconnects as asked"})
                 self._apply(unit, Poke(restart))
 
     def kill(self) -> None:
@@ -208,6 +217,10 @@ class Supervisor:
         )
         journal = Journal(self.places.journal_file(name), on_trouble=self._trouble)
         unit = self.units[name] = Unit(tunnel, order, lock, journal)
+        before = read_wanted(self.places, name)
+        if before is not None and before.get("pid") != os.getpid():
+            text = f"its supervisor (pid {before.get('pid')}) is gone without a word"
+            self._record(unit, {"event": "changed", "text": text})
         return unit
 
     def _release(self, unit: Unit) -> None:
@@ -363,6 +376,8 @@ class Supervisor:
     def _spawn(self, unit: Unit) -> None:
         unit.traffic.reset(len(unit.tunnel.forwards))
         self._waiting.trying(unit.name)
+        if not os.path.isdir(self.places.control_dir):  # noqa: PTH112
+            self.places.prepare_state_dir()  # somebody cleaned up under us
         control_path = unit.new_control(self.places)
         environ = dict(self._environ)
         if unit.order.agent is not None:

@@ -15,8 +15,8 @@ import time
 
 from sshwrap import __version__
 from sshwrap.supervisor import ipc
-from sshwrap.supervisor.lock import holder
-from sshwrap.supervisor.wanted import all_wanted, boot_id, write_whole
+from sshwrap.supervisor.lock import holder, is_locked
+from sshwrap.supervisor.wanted import all_wanted, boot_id, is_down, write_whole
 from sshwrap.tunnel.snapshot import is_ok
 
 TYPE_CHECKING = False
@@ -82,15 +82,33 @@ def keepers(places: Places) -> tuple[list[Keeper], dict[int, str]]:
     silent: dict[int, str] = {}
     for path, lock in sockets:
         try:
-            answer = ipc.request(path, {"v": ipc.VERSION, "op": "status"}, ANSWER_WITHIN)
-            found.append(Keeper(path, answer))
+            answer = _ask(path, lock)
+            if answer is not None:
+                found.append(Keeper(path, answer))
         except ipc.Gone:
-            continue
+            silent[_pid_of(lock)] = "lives and cannot be asked (its socket is gone)"
         except ipc.Silent:
             silent[_pid_of(lock)] = f"has not answered for {ANSWER_WITHIN:g} s"
         except ipc.IpcError as error:
             silent[_pid_of(lock)] = f"cannot be asked ({error})"
     return found, silent
+
+
+def _ask(path: str, lock: str) -> dict[str, Any] | None:
+    """Its answer, or None where there is no supervisor; raises IpcError.
+
+    One that has just been started holds its lock a moment before it has its socket.
+    """
+    deadline = time.monotonic() + ANSWER_WITHIN
+    while True:
+        try:
+            return ipc.request(path, {"v": ipc.VERSION, "op": "status"}, ANSWER_WITHIN)
+        except ipc.Gone:
+            if not is_locked(lock):
+                return None
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.02)
 
 
 def _pid_of(lock: str) -> int:
@@ -185,10 +203,9 @@ def _known(
     if stamp is None:
         result.has_file = False
         return {}
-    cached = _read_cache(places)
-    if cached is not None and cached.get("stamp") == stamp:
-        profiles: dict[str, dict[str, Any]] = cached["profiles"]
-        return profiles
+    cached = _read_cache(places, stamp)
+    if cached is not None:
+        return cached
     from sshwrap.errors import UserError
     from sshwrap.supervisor.profiles import load_profiles
 
@@ -212,7 +229,7 @@ def write_cache(places: Places, stamp: list[Any], profiles: dict[str, dict[str, 
         pass  # it is only slower without
 
 
-def _read_cache(places: Places) -> dict[str, Any] | None:
+def _read_cache(places: Places, stamp: list[Any]) -> dict[str, dict[str, Any]] | None:
     try:
         with open(places.known_cache) as file:
             content = json.load(file)
@@ -220,7 +237,14 @@ def _read_cache(places: Places) -> dict[str, Any] | None:
         return None
     if not isinstance(content, dict) or content.get("v") != CACHE_VERSION:
         return None
-    return content
+    profiles = content.get("profiles")
+    if content.get("stamp") != stamp or not isinstance(profiles, dict):
+        return None
+    sound = all(
+        isinstance(each, dict) and isinstance(each.get("digest"), str) and is_down(each.get("down"))
+        for each in profiles.values()
+    )
+    return profiles if sound else None
 
 
 def _stamp(path: str) -> list[Any] | None:

@@ -65,13 +65,14 @@ class Requests:
             self._refuse(reply, error)
 
     def changed(self, changed: list[dict[str, Any]], gone: list[dict[str, Any]]) -> None:
-        if gone:
-            left = {tunnel["profile"] for tunnel in gone}
-            for names, reply in list(self._leaving):
-                names -= left
-                if not names:
-                    self._leaving.remove((names, reply))
-                    self._answer(reply)
+        # Wanted up again while it was stopping: whoever asked for down need not wait for that.
+        left = {tunnel["profile"] for tunnel in gone}
+        left |= {tunnel["profile"] for tunnel in changed if tunnel["wanted"]}
+        for names, reply in list(self._leaving) if left else ():
+            names -= left
+            if not names:
+                self._leaving.remove((names, reply))
+                self._answer(reply)
         for wanted, reply in list(self._watchers):
             tunnels = [t for t in changed + gone if wanted is None or t["profile"] in wanted]
             if tunnels:
@@ -87,6 +88,7 @@ class Requests:
     def _watch(self, supervisor: Supervisor, names: list[str] | None, reply: Reply) -> None:
         wanted = None if names is None else frozenset(names)
         self._watchers.append((wanted, reply))
+        reply.on_close = lambda: self._forget(reply)
         self._tell(wanted, reply, {"tunnels": supervisor.snapshots(names), "events": []})
 
     def _up(self, supervisor: Supervisor, request: dict[str, Any], reply: Reply) -> None:
@@ -132,13 +134,13 @@ class Requests:
         reply.end()
 
     def _tell(self, wanted: frozenset[str] | None, reply: Reply, content: dict[str, Any]) -> None:
-        if reply.closed:
-            self._watchers.remove((wanted, reply))
-        else:
+        if not reply.closed:
             reply.send({"v": VERSION, "ok": True, **content})
 
     def _forget(self, reply: Reply) -> None:
+        """Whoever asked has hung up."""
         self._leaving = [pair for pair in self._leaving if pair[1] is not reply]
+        self._watchers = [pair for pair in self._watchers if pair[1] is not reply]
 
 
 def _names(request: dict[str, Any]) -> list[str] | None:

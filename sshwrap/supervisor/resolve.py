@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from sshwrap.errors import ExitStatus, UserError
@@ -51,18 +52,17 @@ def resolve(
     said: list[str] = []
     for start in range(0, len(profiles), AT_ONCE):
         some = profiles[start : start + AT_ONCE]
-        asked = [(profile, _ask(profile, ssh, environ)) for profile in some]
+        asked = [(profile, _Asked(profile, ssh, environ)) for profile in some]
         if start == 0:
             try:
                 meanwhile()
             except BaseException:
-                for _, process in asked:
-                    process.kill()
-                    process.communicate()
+                for _, question in asked:
+                    question.give_up()
                 raise
-        for profile, process in asked:
+        for profile, question in asked:
             try:
-                orders.append(_read(profile, process, environ))
+                orders.append(_read(profile, question, environ))
             except UserError as error:
                 faults.append(error.message)
                 if error.said:
@@ -74,34 +74,58 @@ def resolve(
     return orders
 
 
-def _ask(profile: Profile, ssh: str, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    argv = build_resolve_argv(profile, ssh=ssh)
-    try:
-        return subprocess.Popen(
-            argv,
-            env=ssh_environ(environ),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-    except OSError as error:
-        raise UserError(
-            f'"{ssh}" cannot be run', said=str(error), status=ExitStatus.NO_SSH
-        ) from None
+class _Asked:
+    """A running `ssh -G`, its answer in files: a program that `Match exec` leaves in the background
+    would hold a pipe open long after ssh has ended."""
+
+    def __init__(self, profile: Profile, ssh: str, environ: Mapping[str, str]) -> None:
+        self._out = TemporaryFile()  # noqa: SIM115 - both are closed by `give_up`
+        self._err = TemporaryFile()  # noqa: SIM115
+        try:
+            self.process = subprocess.Popen(
+                build_resolve_argv(profile, ssh=ssh),
+                env=ssh_environ(environ),
+                stdin=subprocess.DEVNULL,
+                stdout=self._out,
+                stderr=self._err,
+            )
+        except OSError as error:
+            self._close()
+            raise UserError(
+                f'"{ssh}" cannot be run', said=str(error), status=ExitStatus.NO_SSH
+            ) from None
+
+    def answer(self) -> tuple[bytes, bytes]:
+        """stdout and stderr, once ssh has ended; raises TimeoutExpired."""
+        try:
+            self.process.wait(TIMEOUT)
+            self._out.seek(0)
+            self._err.seek(0)
+            return self._out.read(), self._err.read()
+        finally:
+            self.give_up()
+
+    def give_up(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self._close()
+
+    def _close(self) -> None:
+        self._out.close()
+        self._err.close()
 
 
-def _read(profile: Profile, process: subprocess.Popen[bytes], environ: Mapping[str, str]) -> Order:
+def _read(profile: Profile, asked: _Asked, environ: Mapping[str, str]) -> Order:
     name = profile.name
     try:
-        out, err = process.communicate(timeout=TIMEOUT)
+        out, err = asked.answer()
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
         raise UserError(
             f'{name}: "ssh -G" took more than {TIMEOUT:g} s (a "Match exec" of ssh_config?)'
         ) from None
     talk = err.decode(errors="replace").splitlines()
-    if process.returncode != 0:
+    if asked.process.returncode != 0:
         words = [clean(line) for line in talk if not line.startswith("debug")]
         words = [line for line in words if not line.startswith(("OpenSSH_", "Pseudo-terminal"))]
         raise UserError(f"{name}: ssh refuses this configuration", said="\n".join(words[-4:]))

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sshwrap.errors import UserError
+from sshwrap.paths import tidy
 from sshwrap.supervisor.ipc_server import Server
 from sshwrap.supervisor.lock import is_locked, try_lock
 from sshwrap.supervisor.loop import Supervisor
@@ -26,9 +27,11 @@ from sshwrap.supervisor.wanted import remove_file
 
 if TYPE_CHECKING:
     from sshwrap.paths import Places
+    from sshwrap.supervisor.lock import Lock
 
 END_AFTER = 1.0  # with nothing wanted and nobody asking
 LOG_BYTES = 1_000_000
+LOOK_PAUSE = 5.0  # at our own lock and socket
 
 
 class Service:
@@ -42,6 +45,7 @@ class Service:
         kind: str,
         socket_path: str,
         what: str,
+        lock: Lock,
         ends_when_idle: bool,
         on_change: Callable[[list[dict[str, Any]], list[dict[str, Any]]], None] | None = None,
         on_entry: Callable[[dict[str, Any]], None] | None = None,
@@ -59,7 +63,8 @@ class Service:
         self._on_entry = on_entry
         self._ending = False
         self._idle: asyncio.TimerHandle | None = None
-        self._reloads: list[subprocess.Popen[bytes]] = []
+        self._reloading = False
+        self._reload_again = False
         self.requests = Requests(kind, stop=lambda: self.end("down"))
         self.supervisor = Supervisor(
             self.loop,
@@ -74,12 +79,15 @@ class Service:
         # Before there is anything that a signal could leave behind.
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
             self.loop.add_signal_handler(number, self._signal, number)
+        self._lock = lock
+        self._socket_path = socket_path
         self._server = Server(self.loop, socket_path, self.requests.handle)
 
     def run(self) -> None:
         """Serve until it is told to end, or there is nothing left to do."""
         try:
             self._rest()
+            self.loop.call_later(LOOK_PAUSE, self._look)
             self.loop.run_forever()
         finally:
             self.close()
@@ -90,6 +98,7 @@ class Service:
         self.supervisor.close()
         self._server.close()
         self.loop.close()
+        tidy(self._places)
 
     def end(self, by: str, *, keep_wanted: bool = False) -> None:
         """End every tunnel, then the supervisor; asked once more: at once."""
@@ -126,6 +135,23 @@ class Service:
             else:
                 self._rest()
 
+    def _look(self) -> None:
+        """Whether we can still be found. A socket that somebody removed (a cleaner of /tmp) is made
+        anew; without its lock a supervisor is nobody's, and another one may be started beside it:
+        it ends, rather than keep tunnels that nobody can see or end."""
+        self.loop.call_later(LOOK_PAUSE, self._look)
+        if self._ending:
+            return
+        if not self._lock.is_in_place():
+            self.end("its state directory was removed", keep_wanted=True)
+        elif not os.path.exists(self._socket_path):  # noqa: PTH110
+            self._server.close()
+            try:
+                self._places.prepare_state_dir()
+                self._server = Server(self.loop, self._socket_path, self.requests.handle)
+            except (OSError, UserError) as error:
+                write_log(self._places, f"the socket cannot be made anew: {error}\n")
+
     def _stop_soon(self) -> None:
         # Not at once: what was just answered has still to be written.
         self.loop.call_later(0.02, self.loop.stop)
@@ -154,6 +180,10 @@ class Service:
     def _reload(self) -> None:
         """Read the profiles anew, in a process of its own: parsing them, and asking ssh what its
         configuration makes of them, would stop this loop and stay in its memory."""
+        if self._reloading:  # one more, when this one is done, sees all that was edited by now
+            self._reload_again = True
+            return
+        self._reloading = True
         argv = [sys.executable, "-m", "sshwrap", "reload"]
         environ = dict(os.environ) | {"SSHWRAP_STATE_DIR": self._places.state_dir}
         environ["SSHWRAP_PROFILES"] = self._places.profiles_file
@@ -190,6 +220,10 @@ class Service:
             first = said.strip().splitlines()[:1]
             for name in list(self.supervisor.units):
                 self.supervisor.note(name, "reload changed nothing: " + " ".join(first))
+        self._reloading = False
+        if self._reload_again:
+            self._reload_again = False
+            self._reload()
 
     # --- bugs ----------------------------------------------------------------
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from sshwrap.paths import Places
 
 VERSION = 1
+SHOWN = frozenset(
+    {"profile", "description", "profiles_file", "state", "wanted", "destination", "forwards"}
+)
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
@@ -59,7 +62,17 @@ def read_wanted(places: Places, name: str) -> dict[str, Any] | None:
         return None
     if not isinstance(content, dict) or content.get("v") != VERSION:
         return None
-    return content
+    sound = isinstance(content.get("pid"), int) and isinstance(content.get("order"), dict)
+    return content if sound and is_down(content.get("down")) else None
+
+
+def is_down(content: object) -> bool:
+    """Whether it can be shown: the snapshot of a tunnel that is down, as we once wrote it."""
+    return (
+        isinstance(content, dict)
+        and content.keys() >= SHOWN
+        and isinstance(content["forwards"], list)
+    )
 
 
 def all_wanted(places: Places) -> dict[str, dict[str, Any]]:

@@ -30,7 +30,8 @@ def address(forward: Forward, allocated_port: int | None, hostname: str) -> str 
     """What a visitor types: "vps.example.com:12345"; None while the server has not chosen a port.
 
     A remote forward that names no address, or every address, is reached by the server's name; one
-    that names an address by that address. A local forward listens on this machine.
+    that names an address by that address. A local forward
+    listens on this machine, on "*" for whoever reaches it.
     """
     if forward.listen_path is not None:
         return forward.listen_path
@@ -40,7 +41,7 @@ def address(forward: Forward, allocated_port: int | None, hostname: str) -> str 
     if forward.kind is Kind.REMOTE:
         host = hostname if forward.listen_host in EVERYWHERE else forward.listen_host
     else:
-        host = "localhost" if forward.listen_host in EVERYWHERE else forward.listen_host
+        host = forward.listen_host or "localhost"
     return host_port(host or hostname, port)
 
 

@@ -243,6 +243,8 @@ def _renew(tunnel: Tunnel, event: Renew, now: Moment, jitter: float) -> Result:
         profile=event.profile,
         hostname=event.hostname,
         forwards=tuple(old.get(s.forward, s) for s in fresh),
+        # With other forwards it is another tunnel to whoever reads: told in full when it is up.
+        was_up=tunnel.was_up and all(s.forward in old for s in fresh),
     )
     if tunnel.state in (State.WAITING, State.FAILED):
         return _due_now(tunnel, now), ()

@@ -173,7 +173,8 @@ def _leads_to(forward: Forward, evidence: Evidence) -> bool:
     path = evidence.get("path")
     if path is not None:
         return forward.connect_path == path
-    if forward.connect_host != evidence.get("host"):
+    host = evidence.get("host")
+    if host is None or forward.connect_host != host:
         return False
     port = evidence.get("port")
     return port is None or str(forward.connect_port) == port

@@ -137,8 +137,8 @@ def test_the_scrollback_keeps_every_event_once_and_no_frame(screen: Screen) -> N
     screen.read()
     story = "\n".join(screen.story)
     frames = story.index("\n\nweb  up ")
-    told = story[:frames].replace("\n", "")
-    assert told == "".join(expected).replace("\n", "")
+    # A line that is too long goes on below, indented: the words are what has to be there, once.
+    assert story[:frames].split() == " ".join(expected).split()
     assert story.count("web  up ") == 1
 
 

@@ -125,7 +125,7 @@ def test_drops_and_an_edited_profile_are_told() -> None:
     )
     assert [line.strip() for line in lines[1:]] == [
         "2 drops since 09:00",
-        "edited since: sshwrap restart web takes it over",
+        "edited since: sshwrap reload web takes it over",
     ]
 
 

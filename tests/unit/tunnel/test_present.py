@@ -128,7 +128,7 @@ def test_refused_from_here_is_wrong_only_where_everybody_was_asked_for() -> None
         (ANY, 40001, "vps.example.com:40001"),
         (Forward(Kind.REMOTE, "", listen_path="/r.sock"), None, "/r.sock"),
         (LOCAL, None, "localhost:9000"),
-        (replace(LOCAL, listen_host="*"), None, "localhost:9000"),
+        (replace(LOCAL, listen_host="*"), None, "*:9000"),
     ],
 )
 def test_the_address_is_what_a_visitor_types(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sshwrap.profile.forward import Forward
+import pytest
+
+from sshwrap.profile.forward import Forward, Kind, parse_forward
 from sshwrap.tunnel.model import ForwardState
 from sshwrap.tunnel.traffic import PENDING_KEPT, TargetChange, Traffic
 from tests.unit.tunnel.things import ANY, LOCAL, WEB, evidence
@@ -54,6 +56,16 @@ def test_that_the_target_refuses_is_news_once_and_that_it_answers_again_too() ->
     assert [(change.target, change.said) for change in changes] == [("refused", REFUSED)]
     changes = heard(traffic, CAME, CHANNEL.format(2), CONNECTED.format(2))
     assert [change.target for change in changes] == ["ok"]
+
+
+@pytest.mark.parametrize("spec", ["1080", "12345:/run/web.sock"])
+def test_what_the_server_could_not_reach_is_no_target_of_a_remote_forward(spec: str) -> None:
+    """Said of -L, -D and -W, without a host: not what a SOCKS listener or a path is waiting for."""
+    forward = parse_forward(Kind.REMOTE, spec, environ={}, service_port=lambda _: None)
+    traffic = Traffic(1)
+    said = "channel 2: open failed: connect failed: Connection refused"
+    assert heard(traffic, said, forward=forward) == []
+    assert traffic.rows[0].target == "unknown"
 
 
 def test_a_target_that_answers_from_the_start_is_no_news() -> None:

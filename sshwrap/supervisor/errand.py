@@ -1,0 +1,228 @@
+"""A short program beside the loop: started, fed, read, and killed at its deadline.
+
+Laws. Nothing here waits, and no thread is made. `on_done` is called once, from the loop, never from
+the constructor and never after `cancel`. The deadline is kept even by a program that nothing ends
+(a client of a dead line): it is killed, told of at once, and reaped whenever it goes. An output is
+read to the end of the program, not of the pipe: a grandchild may hold that open for ever.
+
+Pipes and a session of its own: it asks nobody anything, and Ctrl-C at our terminal is not its own.
+0, 1 and 2 are taken in this process (child.py sees to it).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+KEPT_BYTES = 65536  # of each output; what comes after is read and dropped
+_CHUNK_BYTES = 65536
+_LAST_CHUNKS = 4  # what is read at the end: a grandchild can go on writing for ever
+# Where the kernel does not tell of a death (no pidfd: macOS, an old kernel).
+_FIRST_LOOK, _LATEST_LOOK = 0.005, 0.5
+_RESETTABLE = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How it ended and what it said.
+
+    `status` or `signal` is set; neither where it was killed at its deadline (`timed_out`), or where
+    somebody else has reaped it.
+    """
+
+    status: int | None
+    signal: int | None
+    out: bytes
+    err: bytes
+    timed_out: bool = False
+
+
+class Errand:
+    """One program. `deadline` is in seconds from now; `env` is the whole environment.
+
+    `argv[0]` is looked up on PATH of `env` unless it holds a slash; raises OSError where it cannot
+    be started.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        *,
+        loop: asyncio.AbstractEventLoop,
+        stdin: bytes = b"",
+        deadline: float,
+        on_done: Callable[[Done], None],
+    ) -> None:
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            # Inherited; the kernel would reap it and nobody would learn how it ended.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._loop = loop
+        self._on_done: Callable[[Done], None] | None = on_done
+        self._unsent = memoryview(stdin)
+        self._kept: dict[int, bytearray] = {}  # by descriptor: stdout first, then stderr
+        self._ended = False
+        self._pidfd = -1
+        self._look_delay = _FIRST_LOOK
+        self._look: asyncio.TimerHandle | None = None
+        self.pid, self._stdin, self._outputs = _start(argv, env)
+        self._deadline = loop.call_later(deadline, self._too_late)
+        self._open = {self._stdin, *self._outputs}
+        for descriptor in self._open:
+            os.set_blocking(descriptor, False)
+        for descriptor in self._outputs:
+            self._kept[descriptor] = bytearray()
+            loop.add_reader(descriptor, self._read, descriptor)
+        self._write()
+        self._watch_death()
+
+    def cancel(self) -> None:
+        """Kill it; nothing is told. No error where it has ended or was cancelled."""
+        self._on_done = None
+        self._give_up()
+
+    def _give_up(self) -> None:
+        self._deadline.cancel()
+        for descriptor in list(self._open):
+            self._close(descriptor)
+        if not self._ended:
+            # Its whole group: it leads one of its own, and is not reaped, so the number is its own.
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def _too_late(self) -> None:
+        for descriptor in self._outputs:
+            self._read(descriptor)
+        self._give_up()
+        self._tell(None, None, timed_out=True)
+
+    def _tell(self, status: int | None, number: int | None, *, timed_out: bool = False) -> None:
+        on_done, self._on_done = self._on_done, None
+        if on_done is not None:
+            out, err = (bytes(self._kept[descriptor]) for descriptor in self._outputs)
+            on_done(Done(status, number, out, err, timed_out))
+
+    # --- its pipes -----------------------------------------------------------
+
+    def _write(self) -> None:
+        try:
+            sent = os.write(self._stdin, self._unsent[:_CHUNK_BYTES]) if self._unsent else 0
+            self._unsent = self._unsent[sent:]
+        except BlockingIOError:
+            pass
+        except BrokenPipeError:  # it does not want the rest
+            self._unsent = memoryview(b"")
+        if not self._unsent:
+            self._close(self._stdin)
+        else:
+            self._loop.add_writer(self._stdin, self._write)
+
+    def _read(self, descriptor: int) -> int:
+        """Read once; the bytes read, 0 where there are none."""
+        if descriptor not in self._open:
+            return 0
+        try:
+            data = os.read(descriptor, _CHUNK_BYTES)
+        except BlockingIOError:
+            return 0
+        if data:
+            kept = self._kept[descriptor]
+            kept += data[: KEPT_BYTES - len(kept)]
+        else:
+            self._close(descriptor)
+            self._look_soon()  # the end of its output nearly always is its own
+        return len(data)
+
+    def _close(self, descriptor: int) -> None:
+        if descriptor in self._open:
+            self._open.remove(descriptor)
+            self._loop.remove_reader(descriptor)
+            self._loop.remove_writer(descriptor)
+            os.close(descriptor)
+
+    # --- its death -----------------------------------------------------------
+
+    def _watch_death(self) -> None:
+        try:
+            self._pidfd = os.pidfd_open(self.pid)
+        except (AttributeError, OSError):
+            self._look_again()
+        else:
+            self._loop.add_reader(self._pidfd, self._check_death)
+
+    def _look_again(self) -> None:
+        self._look = self._loop.call_later(self._look_delay, self._check_death)
+        self._look_delay = min(2 * self._look_delay, _LATEST_LOOK)
+
+    def _look_soon(self) -> None:
+        if self._look is not None:
+            self._look.cancel()
+            self._look_delay = _FIRST_LOOK
+            self._look_again()
+
+    def _check_death(self) -> None:
+        status: int | None = None
+        number: int | None = None
+        try:
+            pid, code = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:  # reaped behind our back
+            pass
+        else:
+            if pid == 0:
+                if self._look is not None:
+                    self._look_again()
+                return
+            if os.WIFSIGNALED(code):
+                number = os.WTERMSIG(code)
+            else:
+                status = os.WEXITSTATUS(code)
+        self._ended = True
+        self._look = None
+        if self._pidfd >= 0:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
+        for descriptor in self._outputs:
+            for _ in range(_LAST_CHUNKS):
+                if not self._read(descriptor):
+                    break
+        self._give_up()
+        self._tell(status, number)
+
+
+def _start(argv: Sequence[str], env: Mapping[str, str]) -> tuple[int, int, tuple[int, int]]:
+    """Start it -> (pid, its stdin, (its stdout, its stderr)): our ends of three pipes."""
+    program = argv[0]
+    if "/" not in program:
+        program = shutil.which(program, path=env.get("PATH", os.defpath)) or program
+    opened: list[int] = []
+    try:
+        for _ in range(3):
+            opened += os.pipe()
+        stdin, stdin_write, out, out_write, err, err_write = opened
+        actions = [
+            (os.POSIX_SPAWN_DUP2, descriptor, number)
+            for number, descriptor in enumerate((stdin, out_write, err_write))
+        ]
+        pid = os.posix_spawn(
+            program,
+            list(argv),
+            env,
+            file_actions=actions,
+            setsid=True,
+            # "Ignored" would survive the exec.
+            setsigdef=_RESETTABLE,
+            setsigmask=(),
+        )
+    except BaseException:
+        for descriptor in opened:
+            os.close(descriptor)
+        raise
+    for descriptor in (stdin, out_write, err_write):
+        os.close(descriptor)
+    return pid, stdin_write, (out, err)
