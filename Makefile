@@ -35,6 +35,10 @@ lint: .dev ## ruff: rules and format
 types: .dev ## mypy, strict
 	.venv/bin/mypy
 
+.PHONY: netlab
+netlab: .dev ## hosts in network namespaces, NAT and faults (as root, on Linux)
+	$(PYTEST) tests/netlab -n 2 --dist worksteal
+
 .PHONY: bench
 bench: ## measure against ssh and autossh, side by side
 	@scripts/bench

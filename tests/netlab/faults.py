@@ -1,0 +1,328 @@
+"""What befalls a lab, as verbs.
+
+Laws. A fault that lasts has a verb that ends it, and `heal` ends them all. Done twice is done once.
+What a verb says is a fact when it returns. Only processes of the lab are ever signalled.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.netlab.hosts import HERE, PYTHON, Program, nsenter_above
+from tests.support.processes import process
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from tests.netlab.lab import Lab
+
+ADDRESSES = 240  # of each kind, given in turn
+RELAY = str(HERE / "relay.py")
+ROUTER6 = "2001:db8:51::10"
+SLOW_TABLE = 100  # the routing table that leads into the relay
+
+
+@dataclass(frozen=True, slots=True)
+class HomeNet:
+    """The home's networks: those of another `number` (1 to 250) replace them."""
+
+    number: int
+    nat: bool
+
+    @property
+    def _four(self) -> str:
+        return "192.168.1" if self.nat else f"198.18.{self.number}"
+
+    @property
+    def net4(self) -> str:
+        return f"{self._four}.0/24"
+
+    @property
+    def host4(self) -> str:
+        return f"{self._four}.10"
+
+    @property
+    def router4(self) -> str:
+        return f"{self._four}.1"
+
+    @property
+    def net6(self) -> str:
+        return f"2001:db8:aa:{self.number:x}::/64"
+
+    @property
+    def host6(self) -> str:
+        return f"2001:db8:aa:{self.number:x}::10"
+
+    @property
+    def router6(self) -> str:
+        return f"2001:db8:aa:{self.number:x}::1"
+
+
+class Faults:
+    """`lab.faults.silence(); …; lab.faults.speak()`."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.home_net = HomeNet(1, lab.nat)
+        self._lost: set[str] = set()  # networks that have been the home's
+        self._rules: dict[str, list[str]] = {}  # fault -> rules of the internet's FORWARD
+        self._relay: Program | None = None
+        self._has_route = True
+        self._frozen: set[int] = set()
+        self._held: list[tuple[int, Program]] = []
+
+    @property
+    def public4(self) -> str:
+        """The router's address on the internet."""
+        return f"198.51.100.{self.home_net.number + 9}"
+
+    def in_force(self) -> list[str]:
+        """The faults that last, by the verb that began them."""
+        found = list(self._rules)
+        found += ["delay"] if self._relay else []
+        found += [] if self._has_route else ["no_route"]
+        found += [f"freeze {pid}" for pid in sorted(self._frozen)]
+        found += [f"hold_port {port}" for port, program in self._held if program.is_alive]
+        return found
+
+    def heal(self) -> None:
+        """End all that lasts; addresses stay as they have become."""
+        self.speak()
+        self.loss(0)
+        self.delay(0)
+        self.route()
+        self.server_on()
+        for pid in list(self._frozen):
+            self.thaw(pid)
+        for port, _ in list(self._held):
+            self.release_port(port)
+
+    # --- processes -----------------------------------------------------------------------------
+
+    def kill(self, pid: int, number: int = signal.SIGKILL) -> float:
+        """Signal a process of the lab (its pid as seen from outside); when (monotonic).
+
+        After KILL it is gone.
+        """
+        self._check(pid)
+        above = nsenter_above(pid)
+        os.kill(pid, number)
+        moment = time.monotonic()
+        if number == signal.SIGKILL:
+            if pid in self._frozen and above is not None:
+                os.kill(above, signal.SIGCONT)
+            self._frozen.discard(pid)
+            wait_for(lambda: process(pid) is None, what=f"{pid} is gone")
+        return moment
+
+    def freeze(self, pid: int) -> None:
+        """STOP: alive for the kernel, which still acknowledges, and deaf."""
+        self._check(pid)
+        above = nsenter_above(pid)
+        os.kill(pid, signal.SIGSTOP)
+        # nsenter stops itself when it sees that; else it might do so after the thaw.
+        _wait_for_state(pid, "T")
+        if above is not None:
+            _wait_for_state(above, "T")
+        self._frozen.add(pid)
+
+    def thaw(self, pid: int) -> None:
+        """CONT; no error where it is gone."""
+        self._frozen.discard(pid)
+        if process(pid) is None:
+            return
+        self._check(pid)
+        above = nsenter_above(pid)
+        for one in (pid, above):
+            if one is not None:
+                os.kill(one, signal.SIGCONT)
+        wait_for(lambda: _state(pid) not in ("T", "t"), what=f"{pid} goes on")
+
+    def _check(self, pid: int) -> None:
+        if not any(host.has(pid) for host in self.lab.hosts):
+            raise ProcessLookupError(f"process {pid} is not of this lab")
+
+    # --- the line ------------------------------------------------------------------------------
+
+    def rst(self, port: int = 22) -> int:
+        """Reset the server's connections at `port` on both ends at once; how many there were."""
+        done = self.lab.server.run(
+            *("ss", "-H", "-K", "state", "established", f"sport = :{port}"), tools=True
+        )
+        return len(done.stdout.splitlines())
+
+    def silence(self) -> None:
+        """Every packet between the home and the internet is lost, both ways, without a word."""
+        self._set_rules("silence", ["-i home -j DROP", "-o home -j DROP"])
+
+    def speak(self) -> None:
+        self._set_rules("silence", [])
+
+    def loss(self, share: float) -> None:
+        """That share (0 to 1) of the home's packets is lost, each way; 0 ends it."""
+        match = f"-m statistic --mode random --probability {share}"
+        rules = [f"-i home {match} -j DROP", f"-o home {match} -j DROP"]
+        self._set_rules("loss", rules if share else [])
+
+    def delay(self, round_trip: float) -> None:
+        """Seconds that a packet and its answer take longer, half of them each way; 0 ends it."""
+        internet = self.lab.internet
+        if self._relay is not None:
+            self._lead_around("del")
+            self._relay.signal(signal.SIGTERM)
+            self._relay.wait()
+            self._relay = None
+        if not round_trip:
+            return
+        # Its /dev/net/tun is the machine's; its device is born in the internet's namespace.
+        relay = internet.popen(*PYTHON, RELAY, "slow", str(round_trip / 2), tools=True)
+        relay.wait_for_words("ready")
+        internet.ip("link set slow up mtu 1500", f"route add default dev slow table {SLOW_TABLE}")
+        if self.lab.ipv6:
+            internet.ip(f"-6 route add default dev slow table {SLOW_TABLE}")
+        self._relay = relay
+        self._lead_around("add")
+
+    def _lead_around(self, verb: str) -> None:
+        """What comes from the home or goes there is led through the relay, once.
+
+        What comes out of it has another incoming interface, and takes the main table.
+        """
+        home4 = "198.51.100.0/24" if self.lab.nat else "198.18.0.0/16"
+        home6 = "2001:db8:aa::/48"
+        four = ("iif home", f"to {home4} iif server", f"to {home4} iif visitor")
+        six = ("iif home", f"to {home6} iif server", f"to {home6} iif visitor")
+        self.lab.internet.ip(
+            *(f"rule {verb} {match} lookup {SLOW_TABLE}" for match in four),
+            *(f"-6 rule {verb} {match} lookup {SLOW_TABLE}" for match in six if self.lab.ipv6),
+        )
+
+    def _set_rules(self, fault: str, rules: list[str]) -> None:
+        old = self._rules.pop(fault, [])
+        commands = [f"-D FORWARD {rule}" for rule in old]
+        commands += [f"-I FORWARD {rule}" for rule in rules]
+        if rules:
+            self._rules[fault] = rules
+        programs = ("iptables", "ip6tables") if self.lab.ipv6 else ("iptables",)
+        lines = [f"{program} -w {command}" for program in programs for command in commands]
+        if lines:
+            self.lab.internet.run("sh", "-ec", "\n".join(lines), tools=True)
+
+    # --- routes and addresses ------------------------------------------------------------------
+
+    def no_route(self) -> None:
+        """The home has no way out any more, and its kernel says so."""
+        if self._has_route:
+            self._has_route = False
+            self._routes(lambda prefix, gateway: f"{prefix}route del default")
+
+    def route(self) -> None:
+        if not self._has_route:
+            self._has_route = True
+            self._routes(lambda prefix, gateway: f"{prefix}route add default via {gateway}")
+
+    def _routes(self, command: Callable[[str, str], str]) -> None:
+        commands = [command("", self.home_net.router4)]
+        if self.lab.ipv6:
+            commands.append(command("-6 ", self.home_net.router6))
+        self.lab.home.ip(*commands)
+
+    def address_change(self) -> None:
+        """The provider gives the home another address, as it does at night.
+
+        Behind NAT the router's public address changes and nothing at home; without NAT, and for
+        IPv6, it is the home's own network. What goes to the old address is lost without a word:
+        the old connections are dead, and the server is told nothing.
+        """
+        lab, old_public, old = self.lab, self.public4, self.home_net
+        self.home_net = HomeNet(old.number % ADDRESSES + 1, old.nat)
+        lab.router.ip(
+            f"addr del {old_public}/24 dev wan",
+            f"addr add {self.public4}/24 dev wan",
+            "route replace default via 198.51.100.1",
+        )
+        self._lose(f"{old_public}/32", f"{self.public4}/32")
+        if not lab.nat:
+            self._renumber("", "24", "4", self.public4, old)
+        if lab.ipv6:
+            self._renumber("-6 ", "64", "6", ROUTER6, old)
+
+    def _lose(self, old: str, new: str) -> None:
+        """What goes to the old network is lost from now on, and what goes to the new one is not."""
+
+        def command(verb: str, net: str) -> str:
+            return f"{'-6 ' if ':' in net else ''}route {verb} blackhole {net}"
+
+        commands = [command("add", old)]
+        if new in self._lost:  # all have been given once
+            commands.append(command("del", new))
+        self._lost = self._lost - {new} | {old}
+        self.lab.internet.ip(*commands)
+
+    def _renumber(self, prefix: str, bits: str, family: str, via: str, old: HomeNet) -> None:
+        new = self.home_net
+
+        def of(net: HomeNet, what: str) -> str:
+            return str(getattr(net, what + family))
+
+        nodad = " nodad" if prefix else ""
+        lab = self.lab
+        lab.router.ip(
+            f"{prefix}addr add {of(new, 'router')}/{bits} dev lan{nodad}",
+            f"{prefix}addr del {of(old, 'router')}/{bits} dev lan",
+        )
+        commands = [f"{prefix}addr add {of(new, 'host')}/{bits} dev lan{nodad}"]
+        commands += [f"{prefix}addr del {of(old, 'host')}/{bits} dev lan"]
+        if self._has_route:
+            commands += [f"{prefix}route replace default via {of(new, 'router')}"]
+        lab.home.ip(*commands)
+        lab.internet.ip(f"{prefix}route del {of(old, 'net')}")
+        self._lose(of(old, "net"), of(new, "net"))
+        lab.internet.ip(f"{prefix}route add {of(new, 'net')} via {via}")
+
+    # --- the server ----------------------------------------------------------------------------
+
+    def server_off(self) -> None:
+        """The server loses its power, without a word: no FIN, no RST, nothing unreachable."""
+        if "server_off" not in self._rules:
+            self._set_rules("server_off", ["-i server -j DROP", "-o server -j DROP"])
+            self.lab.server.power_off()
+
+    def server_on(self) -> None:
+        """It has booted, with another boot id, and its sshd as it was."""
+        if "server_off" in self._rules:
+            self.lab.server.power_on()
+            self._set_rules("server_off", [])
+
+    def server_reboot(self) -> None:
+        """Off and on again; a packet of an old connection is answered by RST from then on."""
+        self.server_off()
+        self.server_on()
+
+    def hold_port(self, port: int, families: str = "both", *, account: str = "root") -> Program:
+        """Another program on the server has the port, on "v4", "v6" or "both", until stopped."""
+        program = self.lab.server.hold_port(port, families, account=account)
+        self._held.append((port, program))
+        return program
+
+    def release_port(self, port: int) -> None:
+        """Whatever a fault holds there is let go."""
+        for held, program in self._held:
+            if held == port:
+                program.stop()
+        self._held = [(held, program) for held, program in self._held if held != port]
+
+
+def _state(pid: int) -> str:
+    found = process(pid)
+    return found.state if found else ""
+
+
+def _wait_for_state(pid: int, state: str) -> None:
+    wait_for(
+        lambda: _state(pid) == state, what=lambda: f"{pid} is in state {state}, not {_state(pid)}"
+    )
