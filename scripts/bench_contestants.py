@@ -23,9 +23,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from scripts.bench_world import World
-from tests.support.processes import Process, descendants, process
+from tests.support.processes import Process, descendants, process, processes
 from tests.support.waiting import wait_for
 
+SUPERVISOR = "sshwrap.supervisor"
 SSHWRAP = Path(sys.executable).with_name("sshwrap")
 ROWS_AND_COLUMNS = (40, 120)
 
@@ -132,7 +133,6 @@ class Background:
             "SSHWRAP_PROFILES": str(folder / "profiles.toml"),
             "SSHWRAP_STATE_DIR": str(folder / "state"),
         }
-        self._supervisor: Process | None = None
 
     def command(self, *words: str) -> list[str]:
         return [str(SSHWRAP), *words]
@@ -155,18 +155,16 @@ class Background:
 
     @property
     def pid(self) -> int:
-        """Of the supervisor, by its own word."""
-        if self._supervisor is None:
-            self._supervisor = process(self._holder())
-        if self._supervisor is None:
-            raise RuntimeError("there is no supervisor")
-        return self._supervisor.pid
+        """Of the supervisor."""
+        found = self._supervisors()
+        if len(found) != 1:
+            raise RuntimeError(f"not one supervisor: {found}")
+        return found[0].pid
 
-    def _holder(self) -> int:
-        pids = {tunnel["supervisor_pid"] for tunnel in self._tunnels()} - {None}
-        if len(pids) != 1:
-            raise RuntimeError(f"not one supervisor: {pids}")
-        return int(pids.pop())
+    def _supervisors(self) -> list[Process]:
+        """Those of this state directory, which no other process of the machine has."""
+        mark = f"SSHWRAP_STATE_DIR={self.environ['SSHWRAP_STATE_DIR']}"
+        return processes(lambda one: SUPERVISOR in one.argv and mark in environ_of(one.pid))
 
     def _tunnels(self) -> list[dict[str, Any]]:
         argv = self.command("status", "--json")
@@ -180,14 +178,17 @@ class Background:
         return int(found[profile])
 
     def stop(self) -> None:
-        """Down, and return when the supervisor has ended."""
-        if self._supervisor is None:
-            with contextlib.suppress(RuntimeError, ValueError, KeyError):
-                self._supervisor = process(self._holder())
-        self.run("down")
-        keeper, self._supervisor = self._supervisor, None
-        if keeper is not None:
-            wait_for(lambda: not lives(keeper), within=20, what="the supervisor ends")
+        """Down, and return when the supervisor has ended, whatever has become of the command."""
+        keepers = self._supervisors()
+        try:
+            self.run("down")
+        except BaseException:
+            for one in keepers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(one.pid, signal.SIGTERM)
+            raise
+        finally:
+            wait_for(lambda: not any(map(lives, keepers)), within=20, what="the supervisor ends")
 
     def __enter__(self) -> Self:
         return self
@@ -254,6 +255,14 @@ def ssh_below(pid: int) -> int:
     if len(found) != 1:
         raise RuntimeError(f"not one ssh below {pid}: {found}")
     return found[0].pid
+
+
+def environ_of(pid: int) -> list[str]:
+    """What it was started with, "NAME=value" each; nothing where it is gone or another user's."""
+    try:
+        return Path("/proc", str(pid), "environ").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return []
 
 
 def kill(pid: int) -> float:

@@ -103,4 +103,7 @@ def write(path: Path, about: dict[str, Any], measures: list[Measure]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -30,7 +30,7 @@ MEANING = {
     "key, a forward that the server forbids",
     ExitStatus.BAD_CONFIG: "the profiles file (or the ssh_config that a profile names) has a "
     "fault; nothing was started",
-    ExitStatus.INTERRUPTED: "interrupted by Ctrl-C",
+    ExitStatus.INTERRUPTED: "`up` or `run` in front ended by Ctrl-C (who only watches ends with 0)",
 }
 
 
