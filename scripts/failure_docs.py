@@ -32,10 +32,9 @@ SAMPLE = {
 # By kind, where the common sample would not make a true sentence.
 SAMPLES = {
     "bad_option": {"reason": "NoSuchOption"},
-    "privileged_port": {"listen_port": "443", "listen_path": ""},
     "bad_ssh_config": {"file": "~/.ssh/config"},
     "key_unreadable": {"reason": "bad permissions"},
-    "privileged_port": {"listen_port": "80"},
+    "privileged_port": {"listen_port": "80", "listen_path": ""},
     "local_port_taken": {"listen_path": ""},
     "local_listen_failed": {"listen_path": "", "reason": "Cannot assign requested address"},
     "port_taken": {"listen_path": ""},
