@@ -110,6 +110,9 @@ def main(ready_fd: int) -> int:
     except UserError as error:
         say(" ".join(filter(None, [error.message, error.said])).encode())
         return int(error.status)
+    except Exception as error:  # a bug, and stderr is /dev/null: whoever waits has to hear of it
+        say(f"{type(error).__name__}: {error}".replace("\n", " ").encode())
+        raise
     say(_READY)
     try:
         # Now, while the caller still reads its profiles, instead of when the first tunnel is due.

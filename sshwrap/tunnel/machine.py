@@ -402,7 +402,8 @@ def _plan_retry(
         ordered=None,
         evidence=(),
         stable=False,
-        streak=streak,
+        # The try at once is not one of 0.5, 1, 2 … seconds.
+        streak=Streak() if delay == 0.0 else streak,
         away_since=tunnel.away_since or now,
     )
     held: tuple[Effect, ...] = ()

@@ -418,3 +418,13 @@ def test_a_talkative_server_does_not_push_out_what_matters() -> None:
     life.do(Exited(255, None), 3)
     assert life.tunnel.failure is not None
     assert life.tunnel.failure.kind != "permission_denied"
+
+
+def test_the_try_at_once_does_not_count_among_the_waits() -> None:
+    life = brought_up()
+    life.do(Exited(255, None), 500)
+    assert delay(life, 500) == 0
+    life.do(Deadline(), 500)
+    life.do(Heard(evidence(REFUSED)), 500)
+    life.do(Exited(255, None), 500, 0.999999)
+    assert delay(life, 500) == pytest.approx(0.5, abs=0.01)
