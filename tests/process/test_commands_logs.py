@@ -152,6 +152,7 @@ class TestAsTheyCome:
         assert [one["event"] for one in entries if one["profile"] == "web"] == [
             "wanted",
             "up",
+            "changed",  # USR1: reconnects as asked
             "up",
         ]
 

@@ -130,7 +130,7 @@ class TestHelp:
         assert cli("--version").out == f"sshwrap {__version__}\n"
         assert cli.into_a_closed_pipe("--help").err == ""
 
-    @pytest.mark.parametrize("words", [["upp"], ["up", "--timeout", "x"], ["--profiles"]])
+    @pytest.mark.parametrize("words", [["web"], ["up", "--timeout", "x"], ["--profiles"]])
     def test_usage_is_one_line(self, cli: FakeCli, words: list[str]) -> None:
         done = cli(*words)
         assert (done.status, done.out) == (2, "")
