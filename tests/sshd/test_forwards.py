@@ -92,7 +92,8 @@ class TestListening:
             assert cli("up", "-d", "web").status == 1
             failure = cli.tunnel("web")["failure"]
             assert failure["kind"] == "port_taken"
-            assert failure["summary"] == f"port {port} is taken on server"  # by the name the person gave
+            # By the name that the person gave.
+            assert failure["summary"] == f"port {port} is taken on server"
             assert failure["said"] == (
                 f"Error: remote port forwarding failed for listen port {port}"
             )
