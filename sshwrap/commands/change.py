@@ -66,14 +66,17 @@ def down(options: Namespace, places: Places) -> int:
     names = choose(options.names, known) if options.names else wanted
     if not names and not options.quiet:
         note("nothing is wanted up")
+    again: set[str] = set()
     for keeper in view.keepers:
         mine = [name for name in names if name in keeper.tunnels]
         if mine:
-            ask(keeper, {"op": "down", "names": mine, "by": "down"})
+            answer = ask(keeper, {"op": "down", "names": mine, "by": "down"})
+            again.update(answer.get("again", ()))
     for name in names:
         _forget(places, view, name)
         if not options.quiet:
-            note(f"{name}: down" if name in wanted else f"{name}: was down already")
+            was = f"{name}: down" if name in wanted else f"{name}: was down already"
+            note(f"{name}: somebody wants it up again" if name in again else was)
     return int(ExitStatus.OK)
 
 

@@ -20,6 +20,17 @@ if TYPE_CHECKING:
     from sshwrap.supervisor.loop import Supervisor
 
 
+class _Leaving:
+    """Somebody waits until these are down; `again` are those that are wanted up meanwhile."""
+
+    __slots__ = ("again", "names", "reply")
+
+    def __init__(self, names: set[str], reply: Reply) -> None:
+        self.names = names
+        self.again: set[str] = set()
+        self.reply = reply
+
+
 class Requests:
     """The supervisor's side of every operation. `kind` is "background" or "front"."""
 
@@ -27,7 +38,7 @@ class Requests:
         self._kind = kind
         self._stop = stop
         self._watchers: list[tuple[frozenset[str] | None, Reply]] = []
-        self._leaving: list[tuple[set[str], Reply]] = []
+        self._leaving: list[_Leaving] = []
         self.supervisor: Supervisor | None = None
 
     @property
@@ -67,12 +78,13 @@ class Requests:
     def changed(self, changed: list[dict[str, Any]], gone: list[dict[str, Any]]) -> None:
         # Wanted up again while it was stopping: whoever asked for down need not wait for that.
         left = {tunnel["profile"] for tunnel in gone}
-        left |= {tunnel["profile"] for tunnel in changed if tunnel["wanted"]}
-        for names, reply in list(self._leaving) if left else ():
-            names -= left
-            if not names:
-                self._leaving.remove((names, reply))
-                self._answer(reply)
+        again = {tunnel["profile"] for tunnel in changed if tunnel["wanted"]}
+        for leaving in list(self._leaving) if left or again else ():
+            leaving.again |= leaving.names & again
+            leaving.names -= left | again
+            if not leaving.names:
+                self._leaving.remove(leaving)
+                self._answer(leaving.reply, again=sorted(leaving.again))
         for wanted, reply in list(self._watchers):
             tunnels = [t for t in changed + gone if wanted is None or t["profile"] in wanted]
             if tunnels:
@@ -117,7 +129,7 @@ class Requests:
         if not leaving:
             self._answer(reply)
             return
-        self._leaving.append((set(leaving), reply))
+        self._leaving.append(_Leaving(set(leaving), reply))
         reply.on_close = lambda: self._forget(reply)
         for name in sorted(leaving):
             supervisor.down(name, str(request.get("by", "down")))
@@ -139,7 +151,7 @@ class Requests:
 
     def _forget(self, reply: Reply) -> None:
         """Whoever asked has hung up."""
-        self._leaving = [pair for pair in self._leaving if pair[1] is not reply]
+        self._leaving = [each for each in self._leaving if each.reply is not reply]
         self._watchers = [pair for pair in self._watchers if pair[1] is not reply]
 
 
