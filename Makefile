@@ -71,7 +71,7 @@ status: .run ## what runs, and what does not         (PROFILE=web)
 	@.venv/bin/sshwrap status $(PROFILE)
 
 .PHONY: doctor
-doctor: .run ## why it does not                      (PROFILE=web)
+doctor: .run ## why can nobody reach my port (not in this version yet; says so)
 	@.venv/bin/sshwrap doctor $(PROFILE)
 
 .PHONY: .run
