@@ -63,7 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 sys.stdout.flush()  # here, where a closed pipe is still ours to hear of
     except UserError as error:
         _print_error(error)
-        return int(error.status)
+        # A health check knows no third answer, and 2 means something else to some of them.
+        asked_status = next((w for w in words if not w.startswith("-")), None) == "status"
+        return int(ExitStatus.NOT_AS_WANTED if asked_status else error.status)
     except KeyboardInterrupt:
         return int(ExitStatus.INTERRUPTED)
     except BrokenPipeError:

@@ -211,3 +211,15 @@ class TestTheErrorBoundary:
     def test_a_bug_keeps_its_traceback(self, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
         with pytest.raises(ZeroDivisionError):
             self.run(monkeypatch, ZeroDivisionError(), capsys)
+
+    @pytest.mark.parametrize(
+        ("words", "status"),
+        [
+            (["status", "--jason"], 1),
+            (["-q", "status", "--jason"], 1),
+            (["up", "--jason"], 2),
+            (["statsu"], 2),
+        ],
+    )
+    def test_status_knows_no_third_answer(self, words: list[str], status: int) -> None:
+        assert cli.main(words) == status
