@@ -182,7 +182,13 @@ class Sshwrap:
         return processes(lambda one: one.pid != os.getpid() and mark in _environ(one.pid))
 
     def own_ssh(self) -> list[Process]:
-        return [one for one in self.own_processes() if Path(one.argv[0]).name == "ssh"]
+        """Those that keep a tunnel, not those that answer -V or -G: a supervisor that is just
+        starting asks for the version, and ends after that where it has nothing to keep."""
+        return [
+            one
+            for one in self.own_processes()
+            if Path(one.argv[0]).name == "ssh" and "-N" in one.argv and "-G" not in one.argv
+        ]
 
     def sockets(self) -> list[str]:
         """Of supervisors and of ssh, wherever the path was short enough."""
