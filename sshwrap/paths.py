@@ -83,6 +83,10 @@ class Places:
     def journal_names(self) -> list[str]:
         return _stems(os.path.join(self.state_dir, "journal"), ".jsonl")
 
+    def session_file(self, name: str) -> str:
+        """Which session on the server is this tunnel's; needed when it outlives the tunnel."""
+        return os.path.join(self.state_dir, "sessions", name + ".json")
+
     @property
     def control_dir(self) -> str:
         """For ssh's own control sockets, each a name of at most CONTROL_NAME_BYTES."""
@@ -95,7 +99,7 @@ class Places:
 
     def prepare_state_dir(self) -> None:
         """Make every directory, 0700 and ours; raises UserError with one line and what to type."""
-        inside = ("front", "lock", "wanted", "journal")
+        inside = ("front", "lock", "wanted", "journal", "sessions")
         directories = [self.state_dir, *(os.path.join(self.state_dir, name) for name in inside)]
         if self.socket_dir != self.state_dir:
             directories.append(self.socket_dir)

@@ -311,6 +311,10 @@ class Verdicts:
             return
         self.tunnels[name] = tunnel
         tried = tunnel["state"] == "waiting" and tunnel["failure"] is not None
+        if tunnel.get("_reclaiming") or tunnel.get("_seconds_to_attempt") == 0.0:
+            tried = False  # what it knows by now it is just mending
+        if tunnel["state"] == "up" and tunnel.get("_knocking"):
+            return  # whether it answers from here is part of the verdict
         if tunnel["state"] in ("up", "failed", "down") or (tried and tunnel["attempt"] > 0):
             self.pending.pop(name, None)
 

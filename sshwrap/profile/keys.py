@@ -131,6 +131,31 @@ KEYS = (
         '{ Ciphers = "aes128-gcm@openssh.com" }',
     ),
     Key(
+        "probe_interval",
+        Type.NUMBER,
+        "seconds between connections through the server's port to the target, to see that the whole"
+        " loop works; 0: at the start and on suspicion only",
+        "300",
+        default=0,
+        minimum=0,
+        maximum=86400,
+    ),
+    Key(
+        "run_on_server",
+        Type.BOOLEAN,
+        "`false`: no session is ever opened on the server: who listens there is found out by"
+        " connections alone, and a dead session of ours is not ended",
+        "false",
+        default=True,
+    ),
+    Key(
+        "reclaim",
+        Type.BOOLEAN,
+        "`false`: a dead session of ours that still holds the port is left to the server",
+        "false",
+        default=True,
+    ),
+    Key(
         "restart_max_delay",
         Type.NUMBER,
         "the longest wait between two tries, seconds",
@@ -155,9 +180,6 @@ BY_NAME = {key.name: key for key in KEYS}
 NOT_YET = (
     "attended",
     "password_command",
-    "probe_interval",
-    "run_on_server",
-    "reclaim",
     "visitor_log",
     "on_up",
     "on_down",

@@ -29,6 +29,15 @@ from sshwrap.profile.reader import Fault as Fault
 from sshwrap.profile.reader import Path, Reader, format_path
 
 NAME_MAX = 64
+# What a running ssh need not be told: an edit of these is taken over without another one.
+NOT_FOR_SSH = (
+    "description",
+    "autostart",
+    "profiles_file",
+    "probe_interval",
+    "run_on_server",
+    "reclaim",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,9 @@ class Profile:
     connect_timeout: int = 10
     ssh_config: str | None = None  # absolute path, for -F, or "none"
     ssh_options: tuple[tuple[str, str], ...] = ()  # any other keyword, in the file's order
+    probe_interval: float = 0
+    run_on_server: bool = True
+    reclaim: bool = True
     restart_max_delay: float = 30
     autostart: bool = True
     profiles_file: str | None = None  # None: from a command line (`run`)
@@ -186,6 +198,9 @@ def _read(
         "connect_timeout": reader.integer("connect_timeout"),
         "ssh_config": _ssh_config(reader, file_dir, environ),
         "ssh_options": reader.options("ssh_options"),
+        "probe_interval": reader.number("probe_interval"),
+        "run_on_server": reader.boolean("run_on_server"),
+        "reclaim": reader.boolean("reclaim"),
         "restart_max_delay": reader.number("restart_max_delay"),
         "autostart": reader.boolean("autostart"),
     }
@@ -313,13 +328,13 @@ def forward_from_json(data: Mapping[str, Any]) -> Forward:
 def profile_digest(profile: Profile) -> str:
     """16 hex digits that change when a running tunnel would have to be told something else.
 
-    The spelling of a forward does not matter, nor do description, autostart and the file.
+    The spelling of a forward does not matter, nor does what is no matter of ssh's.
     """
     import hashlib  # 3 ms, and `status` has no need of it
     import json
 
     data = profile_to_json(profile)
-    for key in ("description", "autostart", "profiles_file"):
+    for key in NOT_FOR_SSH:
         del data[key]
     for kind in Kind:
         key = f"{kind.value}_forward"

@@ -7,26 +7,23 @@ no line is wider than the page.
 
 from __future__ import annotations
 
+from sshwrap.render.forward import advice, connect_text, facts, listen_text, troubles
 from sshwrap.render.layout import cut, pad, width, wrap
 from sshwrap.render.page import Line, Page
 from sshwrap.render.words import (
     BUT,
     DOWN,
-    LOOPBACK,
     NEEDS_YOU,
     STARTING,
     STATE_TONES,
     UP,
     WAITING,
-    connect_text,
     count,
     duration,
     later,
-    listen_text,
     moment,
     parse_time,
     state_word,
-    troubles,
     until,
 )
 
@@ -38,6 +35,7 @@ if TYPE_CHECKING:
 
 STATE_WIDTH = 9  # "needs you"
 DURATION_WIDTH = 11  # "23 h 59 min"
+SET_IN = 6  # a command below "do: "
 ROOM_FOR_ADDRESS = 30  # with less, the addresses go below the name
 ONE_LINE, BRIEF, FULL = 0, 1, 2
 
@@ -83,7 +81,9 @@ def block(
         lines += _indented(address, columns.address, tone)
         if word in (UP, BUT):
             lines += _of_forward(forward, columns, page, now_wall, size)
-    for tone, text in _of_tunnel(snapshot, word, page, now_wall, size):
+    said = _of_forwards(snapshot) if word == BUT and size == FULL else []
+    said += _of_tunnel(snapshot, word, columns, now_wall, size)
+    for tone, text in said:
         lines += _wrapped(page.clean(text), columns.duration, columns.width, tone)
     if not columns.stacked and lines and texts:
         return [(*head, *lines[0][1:]), *lines[1:]]  # the first address stands beside the name
@@ -121,20 +121,38 @@ def _of_forward(
     forward: Mapping[str, Any], columns: Columns, page: Page, now_wall: datetime, size: int
 ) -> list[Line]:
     lines: list[Line] = []
-    for sentence in troubles(forward):
-        lines += _wrapped(page.clean(sentence), columns.duration, columns.width, "warn")
     if size == FULL:
         room = columns.width - columns.address
-        for known in _joined([page.clean(fact) for fact in _facts(forward, now_wall)], page, room):
-            lines += _wrapped(known, columns.address, columns.width, "dim")
+        known = [page.clean(fact) for fact in _facts(forward, now_wall)]
+        for text in _joined(known, page, room):
+            lines += _wrapped(text, columns.address, columns.width, "dim")
+    for sentence in troubles(forward):
+        lines += _wrapped(page.clean(sentence), columns.duration, columns.width, "warn")
     return lines
 
 
-def _joined(facts: Sequence[str], page: Page, room: int) -> list[str]:
+def _of_forwards(snapshot: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(tone, text): what to do about what is wrong with its forwards, the same advice once."""
+    said: list[tuple[str, str]] = []
+    told: list[list[str]] = []
+    for forward in snapshot["forwards"]:
+        steps = advice(forward, snapshot["profile"])
+        if steps not in told:
+            told.append(steps)
+            said += _steps(steps)
+    return said
+
+
+def _steps(steps: Sequence[str]) -> list[tuple[str, str]]:
+    """Advice, each line of it whole where it fits: a command is there to be copied."""
+    return [("", f"    {step}" if index else f"do: {step}") for index, step in enumerate(steps)]
+
+
+def _joined(known: Sequence[str], page: Page, room: int) -> list[str]:
     """Facts beside each other as far as they fit: a line breaks between two, not within one."""
     separator = page.clean(" · ")
     lines: list[str] = []
-    for fact in facts:
+    for fact in known:
         if lines and width(lines[-1]) + width(separator) + width(fact) <= room:
             lines[-1] += separator + fact
         else:
@@ -143,26 +161,20 @@ def _joined(facts: Sequence[str], page: Page, room: int) -> list[str]:
 
 
 def _facts(forward: Mapping[str, Any], now_wall: datetime) -> list[str]:
-    """What is known of a forward that is no trouble: seen from here, where it listens, visitors."""
-    facts = ["answers from here"] if forward["from_here"] == "open" else []
-    bound = forward["bound"]
-    if forward["listen_host"] is None and forward["kind"] == "remote" and bound:
-        if all(each in LOOPBACK or each.startswith("127.") for each in bound):
-            facts.append(f"on the server only; for everybody, write *:{forward['spec']}")
-        elif any(each in ("0.0.0.0", "::") for each in bound):  # noqa: S104 - names only
-            facts.append("on every address")
+    """What is known of a forward that is no trouble: where it listens, who answers, visitors."""
+    known = facts(forward)
     visits = forward["connections"]
     if visits["total"] or visits["open"]:
-        facts.append(f"{count(visits['open'], 'visitor')} now, {visits['total']} in all")
+        known.append(f"{count(visits['open'], 'visitor')} now, {visits['total']} in all")
     last = visits["last"]
     if last:
         at = parse_time(last["at"])
-        facts.append(f"last {last['address']}" + (f" at {moment(at, now_wall)}" if at else ""))
-    return facts
+        known.append(f"last {last['address']}" + (f" at {moment(at, now_wall)}" if at else ""))
+    return known
 
 
 def _of_tunnel(
-    snapshot: Mapping[str, Any], word: str, page: Page, now_wall: datetime, size: int
+    snapshot: Mapping[str, Any], word: str, columns: Columns, now_wall: datetime, size: int
 ) -> list[tuple[str, str]]:
     """(tone, sentence) about the tunnel as a whole."""
     failure = snapshot["failure"]
@@ -173,20 +185,26 @@ def _of_tunnel(
         said.append(("dim", snapshot["description"]))
     if word in (WAITING, NEEDS_YOU) or wanted_but_down:
         what = [failure["summary"]] if failure else []
-        if word == WAITING and isinstance(seconds, int | float):
+        if word == WAITING and snapshot.get("_reclaiming"):
+            what.append("it may be our own dead session: looking, and ending it if it is")
+        elif word == WAITING and isinstance(seconds, int | float):
             what.append(f"next try {until(seconds)}")
         elif wanted_but_down and not failure:
             what.append("wanted, and nobody looks after it")
         said.append((STATE_TONES[word], "; ".join(what)))
+        if word == WAITING and snapshot.get("_holder"):
+            said.append((STATE_TONES[word], snapshot["_holder"]))
         if failure and failure["said"] and size == FULL:
             said.append(("dim", quoted(failure["said"])))
-        advice = failure["advice"] if failure else ""
-        if wanted_but_down and not advice:
-            advice = f"sshwrap up -d {snapshot['profile']}"
+        to_do = failure["advice"] if failure else ""
+        if wanted_but_down and not to_do:
+            to_do = f"sshwrap up -d {snapshot['profile']}"
         looks = isinstance(seconds, int | float) and word == NEEDS_YOU
         again = f"looks again by itself at {later(now_wall, seconds or 0)}" if looks else ""
-        if advice and (size == FULL or word == NEEDS_YOU):
-            said.append(("", f"do: {advice}"))
+        if to_do and (size == FULL or word == NEEDS_YOU):
+            what_to_do, colon, command = to_do.rpartition(": ")
+            fits = not colon or width(to_do) + 4 <= columns.width - columns.duration
+            said += _steps([to_do] if fits else [f"{what_to_do}:", f"  {command}"])
         if again and size == FULL:
             said.append(("dim", again))
     elif word == STARTING and (snapshot["attempt"] > 1 or failure):
@@ -209,6 +227,8 @@ def quoted(said: str) -> str:
 
 
 def _wrapped(text: str, indent: int, cells: int, tone: str) -> list[Line]:
+    """In lines of at most `cells`; what is set in by a few blanks is so on each of them."""
+    indent += min(len(text) - len(text.lstrip(" ")), SET_IN)
     return _indented(wrap(text, cells - indent), indent, tone)
 
 

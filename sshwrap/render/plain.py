@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from sshwrap.render.block import quoted
+from sshwrap.render.forward import OWN_LOOPBACK, half_text, where, wide_text
 from sshwrap.render.page import Page
-from sshwrap.render.words import clock, count, duration, parse_time, until
+from sshwrap.render.words import BUT, UP, clock, count, duration, parse_time, until
+from sshwrap.tunnel.snapshot import WRONG_REACH
 
 Stamp = Literal["none", "clock", "date"]
 
@@ -51,7 +53,7 @@ def entry_words(entry: Mapping[str, Any]) -> tuple[str, str]:
             by = text_of(entry, "by")
             return "down", UNWANTED_BY.get(by, by)
         case "up":
-            return "up", "; ".join([*forward_ends(entry), *back_after(entry)])
+            return up_word(entry), "; ".join([*forward_ends(entry), *back_after(entry)])
         case "down":
             return "down", "; ".join([summary(entry), *last_seen(entry), *next_try(entry)])
         case "attempt_failed":
@@ -63,7 +65,16 @@ def entry_words(entry: Mapping[str, Any]) -> tuple[str, str]:
             return "target", target_text(entry)
         case "port":
             return "port", port_text(entry)
-        case "changed" | "lost" as word:
+        case "holder":
+            return "port", text_of(entry, "text")
+        case "reach":
+            return reach_word(entry), reach_text(entry)
+        case "from_here":
+            return "from here", from_here_text(entry)
+        case "reclaim":
+            word = "reclaimed" if text_of(entry, "outcome") == "ended" else "reclaim"
+            return word, text_of(entry, "text")
+        case "changed" | "dead" | "doubt" | "lost" as word:
             return word, text_of(entry, "text")
         case "notice":
             return "ssh", text_of(entry, "text").removeprefix("ssh: ")
@@ -75,6 +86,11 @@ def forward_ends(entry: Mapping[str, Any]) -> list[str]:
     """ "ADDRESS → TARGET" of every forward."""
     forwards = [each for each in list_of(entry, "forwards") if isinstance(each, Mapping)]
     return [f"{text_of(each, 'address') or '?'} → {connect_name(each)}" for each in forwards]
+
+
+def up_word(entry: Mapping[str, Any]) -> str:
+    forwards = [each for each in list_of(entry, "forwards") if isinstance(each, Mapping)]
+    return BUT if any(text_of(each, "reach") in WRONG_REACH for each in forwards) else UP
 
 
 def back_after(entry: Mapping[str, Any]) -> list[str]:
@@ -96,6 +112,47 @@ def target_text(entry: Mapping[str, Any]) -> str:
         return f"{connect} answers again"
     said = text_of(entry, "said")
     return f"nothing answers on {connect}; the tunnel is fine" + (f" ({said})" if said else "")
+
+
+def reach_word(entry: Mapping[str, Any]) -> str:
+    reach = text_of(entry, "reach")
+    return BUT if reach in WRONG_REACH else "as asked" if reach == "as_asked" else "reach"
+
+
+def reach_text(entry: Mapping[str, Any]) -> str:
+    """Which forward listens where; what is wrong with that, and what to do."""
+    name = text_of(entry, "address") or text_of(entry, "forward")
+    bound = [each for each in list_of(entry, "bound") if isinstance(each, str)]
+    reason = text_of(entry, "reason")
+    do = (
+        '; do: the line "GatewayPorts clientspecified" at the top of its sshd_config, reload '
+        f"sshd, sshwrap restart {text_of(entry, 'profile')}"
+    )
+    match text_of(entry, "reach"):
+        case "loopback_only":
+            return f"{name} is {OWN_LOOPBACK}{do}"
+        case "half_bound":
+            return f"{name} is {half_text(bound, reason)}"
+        case "exposed":
+            return f"{name} is {wide_text(bound)}{do}"
+        case "as_asked":
+            return f"{name} listens " + (f"on {where(bound)}" if bound else "where it should")
+        case _:
+            return f"not seen where {name} listens" + (f": {reason}" if reason else "")
+
+
+def from_here_text(entry: Mapping[str, Any]) -> str:
+    name = text_of(entry, "address") or text_of(entry, "forward")
+    match text_of(entry, "from_here"):
+        case "open":
+            again = text_of(entry, "old") in ("refused", "timeout")
+            return f"{name} answers" + (" again" if again else "")
+        case "refused":
+            return f"{name} refuses"
+        case "timeout":
+            return f"no answer from {name}: a firewall, most likely"
+        case _:
+            return f"not known whether {name} answers"
 
 
 def port_text(entry: Mapping[str, Any]) -> str:

@@ -18,9 +18,20 @@ from sshwrap.render.plain import back_after, entry_words, failure_of, number, te
 from sshwrap.render.words import clock, count, duration, parse_time
 
 WORD_WIDTH = 9  # "needs you"
-LONGEST_CYCLE = 4  # down, a try, more tries, up
+LONGEST_CYCLE = 8  # down, a try, more tries, reclaimed, up, and what is seen of it then
 WORDS = {"attempt_failed": "tried"}
-WORD_TONES = {"up": "good", "down": "bad", "tried": "warn", "needs you": "bad", "lost": "bad"}
+WORD_TONES = {
+    "up": "good",
+    "as asked": "good",
+    "reclaimed": "good",
+    "up, but": "warn",
+    "doubt": "warn",
+    "tried": "warn",
+    "dead": "bad",
+    "down": "bad",
+    "lost": "bad",
+    "needs you": "bad",
+}
 
 
 class Told(NamedTuple):
@@ -93,7 +104,7 @@ def tell(entry: Mapping[str, Any]) -> Told | None:
     elif event == "up":
         away = number(entry, "after") or 0.0 if entry.get("first") is not True else 0.0
         text = "; ".join(back_after(entry)) or text if entry.get("first") is not True else text
-        key = (event, str(entry.get("first") is True))
+        key = (event, word, str(entry.get("first") is True))
     return Told(at, profile, word, text, key, away)
 
 

@@ -7,8 +7,9 @@ starts of Python, and rich.console alone is half of that.
 from __future__ import annotations
 
 from sshwrap.render.block import FULL, Columns, block
+from sshwrap.render.forward import connect_text, listen_text, troubles
 from sshwrap.render.page import Line, Page
-from sshwrap.render.words import connect_text, listen_text, state_word, troubles
+from sshwrap.render.words import state_word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The words that every screen shares: durations, times, counts, states, the two ends of a forward.
+"""The words that every screen shares: durations, times, counts, states.
 
 Laws. Durations come from the supervisor's stopwatch, never from the wall clock; a time of day is
 the reader's local one, with its date when that is not today. What is not known is not said.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from math import ceil
+
+from sshwrap.render.forward import troubles
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +30,6 @@ STATE_TONES = {
     NEEDS_YOU: "bad",
     DOWN: "dim",
 }
-LOOPBACK = ("localhost", "ip6-localhost", "::1")
 
 
 def duration(seconds: float) -> str:
@@ -103,71 +104,3 @@ def counts(snapshots: Sequence[Mapping[str, Any]]) -> list[tuple[int, str]]:
     words = [state_word(snapshot) for snapshot in snapshots]
     known = (*STATE_WORDS, *sorted(set(words) - set(STATE_WORDS)))
     return [(words.count(word), word) for word in known if word in words]
-
-
-def host_port(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def listen_text(forward: Mapping[str, Any]) -> str:
-    """What a visitor types; the option before it where it is not a remote forward."""
-    option = {"local": "-L ", "dynamic": "-D "}.get(forward["kind"], "")
-    if forward["address"]:
-        return option + str(forward["address"])
-    if forward["listen_path"]:
-        return option + str(forward["listen_path"])
-    host = forward["listen_host"] or ("*" if forward["kind"] == "remote" else "localhost")
-    if not forward["listen_port"]:
-        return f"{option}a port that the server chooses"
-    return option + host_port(host, forward["listen_port"])
-
-
-def connect_text(forward: Mapping[str, Any]) -> str:
-    if forward["connect_path"]:
-        return str(forward["connect_path"])
-    if not forward["connect_port"]:
-        return "SOCKS proxy"
-    return host_port(forward["connect_host"] or "localhost", forward["connect_port"])
-
-
-def is_here(forward: Mapping[str, Any]) -> bool:
-    """Whether the target of a remote forward is on this very machine."""
-    host = forward["connect_host"] or "localhost"
-    return forward["kind"] == "remote" and bool(
-        forward["connect_path"] or host in LOOPBACK or host.startswith("127.")
-    )
-
-
-def troubles(forward: Mapping[str, Any]) -> list[str]:
-    """What is not as asked with a forward whose tunnel is up: one sentence each, or none."""
-    found: list[str] = []
-    port = forward["allocated_port"] or forward["listen_port"]
-    bound = ", ".join(forward["bound"] or ())
-    reason = f" ({forward['reach_reason']})" if forward["reach_reason"] else ""
-    reach = forward["reach"]
-    if reach == "loopback_only":
-        found.append(
-            f"only programs on the server itself can connect: sshd put port {port} on its own "
-            f"loopback; its GatewayPorts decides that (-g is for -L and -D){reason}"
-        )
-    elif reach == "half_bound":
-        found.append(
-            f"port {port} is only half ours: sshd listens on {bound or 'one family'}, "
-            f"something else holds the rest{reason}"
-        )
-    elif reach == "exposed":
-        found.append(
-            f"open wider than asked: sshd listens on {bound or 'every address'}; its GatewayPorts "
-            f'"yes" overrides the address that was asked for{reason}'
-        )
-    # Where the listener itself is wrong, that explains why nobody gets in: one sentence, not two.
-    if not found and forward["from_here"] in ("refused", "timeout"):
-        seen = "refused from here" if forward["from_here"] == "refused" else "no answer from here"
-        found.append(seen + (", though it listens as asked" if reach == "as_asked" else ""))
-    if forward["target"] == "refused":
-        where = " on this machine" if is_here(forward) else ""
-        found.append(
-            f"nothing answers on {connect_text(forward)}{where}: the tunnel is fine and serves "
-            "again as soon as the program does"
-        )
-    return found

@@ -34,7 +34,7 @@ def build_argv(
         argv += ["-S", control_path.replace("%", "%%")]
     for keyword, argument in _ours(profile, version, master=control_path is not None):
         argv += ["-o", f"{keyword}={argument}"]
-    argv += _connection(profile)
+    argv += connection_argv(profile)
     for forward in profile.forwards:
         argv += [FLAG[forward.kind], format_forward(forward)]
     return (*argv, "--", profile.destination)
@@ -48,7 +48,7 @@ def build_resolve_argv(profile: Profile, *, ssh: str = "ssh") -> tuple[str, ...]
     ssh refuses a ForkAfterAuthentication of ssh_config where there is nothing to run.
     """
     head = [ssh, "-G", "-v", "-N", "-T", "-o", "ClearAllForwardings=no"]
-    return (*head, *_connection(profile), "--", profile.destination)
+    return (*head, *connection_argv(profile), "--", profile.destination)
 
 
 def _ours(profile: Profile, version: Version, *, master: bool) -> list[tuple[str, str]]:
@@ -83,7 +83,8 @@ def _ours(profile: Profile, version: Version, *, master: bool) -> list[tuple[str
     return options
 
 
-def _connection(profile: Profile) -> list[str]:
+def connection_argv(profile: Profile) -> list[str]:
+    """What says which server, by which way and as whom; the same for every sign-in of a profile."""
     argv: list[str] = []
     if profile.ssh_config is not None:
         argv += ["-F", profile.ssh_config]

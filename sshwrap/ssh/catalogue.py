@@ -339,6 +339,13 @@ CATALOGUE: dict[str, Entry] = {
         "nothing; the tunnel comes back when the network or the server does",
         "Nothing came back for server_alive_interval × (server_alive_count_max + 1) seconds.",
     ),
+    "line_dead": Entry(
+        _RETRY,
+        "the line to {host} is dead{because}",
+        "nothing; it is set up anew at once",
+        "A second sign-in got through while nothing came over this line any more: the network "
+        "has changed under it. Waiting for the keepalive would only take longer.",
+    ),
     "server_disconnected": Entry(
         _RETRY,
         "{host} ended the session{because}",

@@ -15,7 +15,7 @@ import shlex
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from sshwrap.ssh.mux import Unknown, Why, no_master, said_lines
 
@@ -71,6 +71,7 @@ class Look:
     boot_id: str | None
     uid: int
     has_ipv6: bool
+    client: tuple[str, int] | None = None  # our end of the connection, as the server sees it
 
 
 def forces_command(key_options: str) -> bool:
@@ -105,6 +106,7 @@ look() {{
         case $key in Uid:) echo "uid $value" ;; esac
     done < "/proc/$$/status"
     read -r boot < /proc/sys/kernel/random/boot_id && echo "boot $boot"
+    echo "client $SSH_CONNECTION"
     read -r ipv6 < /proc/net/if_inet6 && echo 'ipv6 yes'
     while [ "${{pid:-0}}" -gt 1 ]; do
         name= parent=
@@ -225,7 +227,19 @@ def _read(answer: Sequence[str]) -> Look:
         boot if re.fullmatch(r"[0-9a-f-]{36}", boot) else None,
         uid,
         facts.get("ipv6") == "yes",
+        _client(facts.get("client", "")),
     )
+
+
+def _client(connection: str) -> tuple[str, int] | None:
+    """From SSH_CONNECTION: our address and port, then the server's."""
+    fields = connection.split()
+    if len(fields) != 4 or not re.fullmatch(r"[0-9]{1,5}", fields[1]):
+        return None
+    try:
+        return str(ip_address(fields[0].partition("%")[0])), int(fields[1])
+    except ValueError:
+        return None
 
 
 def _inodes(lines: Sequence[str]) -> list[str]:

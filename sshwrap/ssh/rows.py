@@ -77,6 +77,8 @@ ROWS: tuple[Row, ...] = (
     # -L, -D: the far side cannot reach it, or forbids it
     Row(_P.TARGET_REFUSED, "channel {channel}: open failed: {reason}", _CHANNELS, _LOG),
     Row(_P.MUX_REQUEST, "debug1: multiplexing control connection", _CHANNELS),
+    # a forward that was asked for live: who asked is told by its own client
+    Row(_P.NOTICE, "mux_confirm_remote_forward: {text}", "mux.c:mux_confirm_remote_forward", _LOG),
     # Connecting.
     Row(_P.CONNECTING, "debug1: Connecting to {host} [{address}] port {port}.", _DIRECT),
     Row(_P.ADDRESS_FAILED, "debug1: connect to address {address} port {port}: {reason}", _DIRECT),

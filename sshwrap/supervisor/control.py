@@ -163,6 +163,11 @@ class Control:
             self._turn_over(connection)
         return is_ours
 
+    @property
+    def listens(self) -> bool:
+        """Whether a line of the log may be about a connection of ours."""
+        return self._connection is not None
+
     def close(self) -> None:
         """Ask nothing more and tell nothing more; kills what is under way."""
         self._closed = True

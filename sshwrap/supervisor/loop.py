@@ -9,37 +9,32 @@ from __future__ import annotations
 
 import os
 import random
-from collections import deque
 from collections.abc import Callable, Mapping
 from time import time
 from typing import TYPE_CHECKING, Any
 
 from sshwrap import __version__
 from sshwrap.errors import UserError
-from sshwrap.ssh.argv import build_argv
-from sshwrap.ssh.evidence import (
-    Evidence,
-    Progress,
-    classify_line,
-    classify_terminal_line,
-    keep_words,
-)
-from sshwrap.supervisor.child import Child, Exit, Source
+from sshwrap.ssh.evidence import Evidence, Progress
+from sshwrap.ssh.look import Look as ServerLook
+from sshwrap.supervisor.beside import Beside, NoSignIn
 from sshwrap.supervisor.journal import Journal
 from sshwrap.supervisor.lock import holder, try_lock
 from sshwrap.supervisor.order import Order, order_to_json
 from sshwrap.supervisor.program import SshProgram, ssh_environ
+from sshwrap.supervisor.run import Run, tell_target
+from sshwrap.supervisor.sign_in import SignedIn, SignIn
 from sshwrap.supervisor.turns import Turns
 from sshwrap.supervisor.unit import Unit, remove_leftovers
 from sshwrap.supervisor.waiting import Waiting
 from sshwrap.supervisor.wanted import read_wanted, remove_wanted, write_wanted, write_whole
-from sshwrap.tunnel.entries import connect_end, rfc3339
+from sshwrap.tunnel.doubt import Why
+from sshwrap.tunnel.entries import rfc3339
 from sshwrap.tunnel.events import (
     Deadline,
     Event,
-    Exited,
-    Heard,
     HoldDestination,
+    Look,
     Moment,
     Poke,
     Record,
@@ -52,29 +47,17 @@ from sshwrap.tunnel.events import (
     WantUp,
 )
 from sshwrap.tunnel.machine import step
-from sshwrap.tunnel.model import UNKNOWN_KEPT, State, new_tunnel
+from sshwrap.tunnel.model import State, new_tunnel
 from sshwrap.tunnel.present import snapshot
-from sshwrap.tunnel.traffic import Traffic
+from sshwrap.tunnel.traffic import TargetChange, Traffic
 
 if TYPE_CHECKING:
     import asyncio
 
     from sshwrap.paths import Places
 
-TRAFFIC_PAUSE = 0.5  # visitors change a screen at most so often; a change of state at once
 JOURNAL_PAUSE = 5.0
 WITHOUT_CHILD = (State.WAITING, State.FAILED)
-
-_LAST_WORDS = (Progress.ALL_CONFIRMED, Progress.INTERACTIVE)  # what makes a tunnel up
-_TRAFFIC = frozenset(
-    {
-        Progress.VISITOR_OPENED,
-        Progress.CHANNEL_NEW,
-        Progress.CHANNEL_FREED,
-        Progress.TARGET_CONNECTED,
-        Progress.TARGET_REFUSED,
-    }
-)
 
 
 class Supervisor:
@@ -103,7 +86,8 @@ class Supervisor:
         self._on_entry = on_entry
         self._on_lines = on_lines
         self._jitter = jitter
-        self._waiting = Waiting(loop, self._due)
+        self._waiting = Waiting(loop, self._due, self._news)
+        self._beside = Beside(self, self._program.version_and_path, self._environ_of)
         self._turns = Turns(loop, start=self._its_turn, wait=self._back_to_wait)
         self._dirty: dict[str, None] = {}
         self._gone: list[dict[str, Any]] = []
@@ -122,7 +106,7 @@ class Supervisor:
         else:
             self.renew(order, restart=False)
         self._keep_wanted(unit)
-        self._apply(unit, WantUp(by))
+        self.apply(unit, WantUp(by))
 
     def down(self, name: str, by: str, *, keep_wanted: bool = False) -> None:
         unit = self.units.get(name)
@@ -130,7 +114,7 @@ class Supervisor:
             return
         if not keep_wanted:
             remove_wanted(self.places, name)
-        self._apply(unit, WantDown(by))
+        self.apply(unit, WantDown(by))
 
     def renew(self, order: Order, *, restart: bool) -> bool:
         """Take a profile read anew; True where that means another ssh (or `restart` asks it)."""
@@ -153,26 +137,26 @@ class Supervisor:
             self._keep_wanted(unit)
         if changed or restart:
             text = "the edited profile was taken over" if changed else "restarted as asked"
-            self._record(unit, {"event": "changed", "text": text})
+            self.record(unit, {"event": "changed", "text": text})
         event = Renew(order.profile, order.added, order.hostname, restart=restart or changed)
         if changed or restart or unit.tunnel.profile != order.profile:
-            self._apply(unit, event)
+            self.apply(unit, event)
         return changed or restart
 
     def poke(self, names: list[str] | None = None, *, restart: bool) -> None:
         for unit in list(self.units.values()):
             if names is None or unit.name in names:
-                if restart and unit.child is not None:
-                    self._record(unit, {"event": "changed", "text": "reconnects as asked"})
-                self._apply(unit, Poke(restart))
+                if restart and unit.run is not None:
+                    self.record(unit, {"event": "changed", "text": "reconnects as asked"})
+                self.apply(unit, Poke(restart))
 
     def kill(self) -> None:
         """A second order to end: no ssh outlives us, and none is waited for."""
         while self.units:
             _, unit = self.units.popitem()
-            if unit.child is not None:
-                unit.child.close()
-                unit.unlink_control()
+            self._beside.leave(unit.name)
+            if unit.run is not None:
+                unit.run.close()
             unit.journal.flush()
             unit.lock.release(remove=True)
 
@@ -180,9 +164,16 @@ class Supervisor:
         """No more news: the loop is about to be closed."""
         self._waiting.close()
 
-    def _due(self, name: str | None) -> None:
-        """The server answers again (or, without a name, the network does): no more waiting."""
-        self.poke(None if name is None else [name], restart=False)
+    def _due(self, name: str) -> None:
+        """The server answers again: no more waiting."""
+        self.poke([name], restart=False)
+
+    def _news(self, woke: bool) -> None:
+        """The network is another one, or we slept: who waits is due, who is up may be dead."""
+        self.poke(restart=False)
+        for unit in list(self.units.values()):
+            if unit.run is not None:
+                unit.run.attendant.suspect(Why.WOKE if woke else Why.MOVED)
 
     def snapshots(self, names: list[str] | None = None) -> list[dict[str, Any]]:
         return [
@@ -195,7 +186,7 @@ class Supervisor:
         """Something worth telling of a tunnel that is no change of it."""
         unit = self.units.get(name)
         if unit is not None:
-            self._record(unit, {"event": "notice", "text": text})
+            self.record(unit, {"event": "notice", "text": text})
 
     # --- a unit comes and goes -----------------------------------------------
 
@@ -220,7 +211,7 @@ class Supervisor:
         before = read_wanted(self.places, name)
         if before is not None and before.get("pid") != os.getpid():
             text = f"its supervisor (pid {before.get('pid')}) is gone without a word"
-            self._record(unit, {"event": "changed", "text": text})
+            self.record(unit, {"event": "changed", "text": text})
         return unit
 
     def _release(self, unit: Unit) -> None:
@@ -229,6 +220,8 @@ class Supervisor:
         self._dirty.pop(unit.name, None)
         del self.units[unit.name]
         self._waiting.gone(unit.name)
+        self._beside.leave(unit.name)
+        self._beside.forget(unit.name)
         unit.journal.flush()
         unit.lock.release(remove=True)
         self._flush_soon(0.0)
@@ -269,7 +262,7 @@ class Supervisor:
     def _now(self) -> Moment:
         return Moment(self.loop.time(), time())
 
-    def _apply(self, unit: Unit, event: Event) -> None:
+    def apply(self, unit: Unit, event: Event) -> None:
         before = unit.tunnel
         unit.tunnel, effects = step(before, event, self._now(), self._jitter())
         tunnel = unit.tunnel
@@ -281,11 +274,14 @@ class Supervisor:
             match effect:
                 case Spawn():
                     self._spawn(unit)
+                case Look():
+                    if unit.run is not None:
+                        unit.run.attendant.look()
                 case Signal(number=number):
-                    if unit.child is not None:
-                        unit.child.signal(number)
+                    if unit.run is not None:
+                        unit.run.signal(number)
                 case Record(entry=entry):
-                    self._record(unit, entry)
+                    self.record(unit, entry)
                 case HoldDestination(seconds=seconds):
                     self._hold(unit.order.server, seconds)
         if unit.tunnel is not tunnel:  # an effect had an answer, which did the rest
@@ -297,9 +293,12 @@ class Supervisor:
         if tunnel.deadline != before.deadline or tunnel.state is not before.state:
             self._schedule(unit)
         if tunnel is not before:
-            self._changed(unit, 0.0)
+            self.changed(unit, 0.0)
+        if tunnel.state is State.UP and before.state is not State.UP and unit.run is not None:
+            self._beside.forget(unit.name)
+            unit.run.attendant.came_up()
 
-    def _record(self, unit: Unit, entry: Mapping[str, Any]) -> None:
+    def record(self, unit: Unit, entry: Mapping[str, Any]) -> None:
         full = {"v": 1, "at": rfc3339(time()), "profile": unit.name, **entry}
         unit.journal.append(full)
         if unit.journal.unwritten:
@@ -350,12 +349,12 @@ class Supervisor:
         if unit.tunnel.state in WITHOUT_CHILD:
             self._turns.due(unit.order.server, unit.name)
         else:
-            self._apply(unit, Deadline())
+            self.apply(unit, Deadline())
 
     def _its_turn(self, name: str) -> None:
         unit = self.units.get(name)
         if unit is not None and unit.tunnel.state in WITHOUT_CHILD:
-            self._apply(unit, Deadline())
+            self.apply(unit, Deadline())
 
     def _back_to_wait(self, name: str) -> None:
         unit = self.units.get(name)
@@ -376,92 +375,58 @@ class Supervisor:
     def _spawn(self, unit: Unit) -> None:
         unit.traffic.reset(len(unit.tunnel.forwards))
         self._waiting.trying(unit.name)
+        self._beside.leave(unit.name)
         if not os.path.isdir(self.places.control_dir):  # noqa: PTH112
             self.places.prepare_state_dir()  # somebody cleaned up under us
-        control_path = unit.new_control(self.places)
+        try:
+            unit.run = Run(unit, self, self._program.version_and_path(), self._environ_of(unit))
+        except (OSError, UserError) as error:
+            said = error.message if isinstance(error, UserError) else str(error)
+            self.apply(unit, SpawnFailed(said))
+            return
+        self._turns.signing_in(unit.order.server, unit.name)
+        self.apply(unit, Spawned(unit.run.pid))
+
+    def _environ_of(self, unit: Unit) -> dict[str, str]:
         environ = dict(self._environ)
         if unit.order.agent is not None:
             environ["SSH_AUTH_SOCK"] = unit.order.agent
-        child: Child | None = None
+        return environ
 
-        def lines(source: Source, heard: list[str]) -> None:
-            if unit.child is child:
-                self._lines(unit, source, heard)
-
-        def ended(exit_: Exit) -> None:
-            if unit.child is child:
-                self._ended(unit, exit_)
-
-        try:
-            version, path = self._program.version_and_path()
-            argv = build_argv(unit.order.profile, version, control_path=control_path, ssh=path)
-            child = Child(argv, environ, loop=self.loop, on_lines=lines, on_exit=ended)
-        except (OSError, UserError) as error:
-            said = error.message if isinstance(error, UserError) else str(error)
-            self._apply(unit, SpawnFailed(said))
-            return
-        unit.child = child
-        self._turns.signing_in(unit.order.server, unit.name)
-        self._apply(unit, Spawned(child.pid))
-
-    def _lines(self, unit: Unit, source: Source, lines: list[str]) -> None:
+    def lines(self, unit: Unit, lines: list[str]) -> None:
+        """All that its ssh says, for whoever wants to read along."""
         if self._on_lines is not None:
             self._on_lines(unit.name, lines)
-        on_terminal = source is Source.TERMINAL
-        classify = classify_terminal_line if on_terminal else classify_line
-        heard: list[Evidence] = []
-        strange: deque[str] = deque(maxlen=UNKNOWN_KEPT)  # of a flood the last lines will do
-        visited = False
-        for line in lines:
-            evidence = classify(line)
-            if evidence is None:
-                if not line.startswith("debug"):
-                    strange.append(line)
-                continue
-            if evidence.kind in _TRAFFIC:
-                visited = True
-                self._traffic(unit, evidence)
-                continue
-            if evidence.kind in (Progress.CONNECTING, Progress.AUTHENTICATED):
-                self._waiting.heard(unit.name, evidence)
-            if evidence.kind == Progress.AUTHENTICATED:
-                self._signed_in(unit)
-            elif evidence.kind in _LAST_WORDS and not unit.has_control():
-                continue
-            if unit.tunnel.state is State.STARTING or evidence.is_failure:
-                heard.append(evidence)
-        for line in strange:
-            words = keep_words(line, from_terminal=on_terminal)
-            if words is not None:
-                heard.append(words)
-        if heard:
-            self._apply(unit, Heard(tuple(heard)))
-        if visited:
-            self._changed(unit, TRAFFIC_PAUSE)
 
-    def _traffic(self, unit: Unit, evidence: Evidence) -> None:
-        change = unit.traffic.hear(evidence, unit.tunnel.forwards, time())
+    def progress(self, unit: Unit, evidence: Evidence) -> None:
+        """How far its ssh has come."""
+        if evidence.kind in (Progress.CONNECTING, Progress.AUTHENTICATED):
+            self._waiting.heard(unit.name, evidence)
+        if evidence.kind == Progress.AUTHENTICATED:
+            self._signed_in(unit)
+
+    def seen(self, unit: Unit, look: ServerLook) -> None:
+        """Who listens on the server, and which session of it is ours."""
+        self._beside.seen(unit, look)
+
+    def sign_in(
+        self, unit: Unit, on_answer: Callable[[SignedIn], None], *, ask: bool
+    ) -> SignIn | NoSignIn:
+        return self._beside.sign_in(unit, on_answer, ask=ask)
+
+    def target(self, unit: Unit, change: TargetChange | None) -> None:
+        """What a connection of our own has told of a target."""
         if change is not None:
-            forward = unit.tunnel.forwards[change.index].forward
-            entry = {
-                "event": "target",
-                "forward": forward.spec,
-                "connect": connect_end(forward),
-                "target": change.target,
-                "said": change.said,
-            }
-            self._record(unit, entry)
-            self._changed(unit, 0.0)
+            tell_target(unit, self, change)
+        self.changed(unit, 0.0)
 
-    def _ended(self, unit: Unit, exit_: Exit) -> None:
-        unit.child = None
-        unit.unlink_control()
-        unit.traffic.reset(len(unit.tunnel.forwards))
-        heard = unit.tunnel.evidence
-        self._apply(unit, Exited(exit_.status, exit_.signal))
+    def ended(self, unit: Unit, heard: tuple[Evidence, ...]) -> None:
+        """Its ssh has ended, and it is to be tried again."""
         cause = unit.tunnel.failure
-        if unit.tunnel.state in WITHOUT_CHILD and cause is not None:
+        if cause is not None:
             self._waiting.failed(unit.name, cause.kind, heard)
+            if cause.kind == "port_taken" and unit.tunnel.state is State.WAITING:
+                self._beside.port_taken(unit)
 
     # --- telling -------------------------------------------------------------
 
@@ -476,9 +441,10 @@ class Supervisor:
         )
         shown["_digest"] = unit.order.digest
         shown["_hostname"] = unit.order.hostname
+        shown["_knocking"] = unit.run is not None and unit.run.attendant.is_knocking
         return shown
 
-    def _changed(self, unit: Unit, delay: float) -> None:
+    def changed(self, unit: Unit, delay: float) -> None:
         self._dirty[unit.name] = None
         self._flush_soon(delay)
 

@@ -1,4 +1,4 @@
-"""What the other side has not acknowledged yet of an ssh's own connection (Linux).
+"""What the kernel knows of an ssh's own connection: what is unacknowledged, what was heard (Linux).
 
 Laws. Only looks, as any user may; nothing is sent and nothing waits. Unacknowledged data is a
 suspicion, never proof: on a slow line it is the rule. Where it cannot be told the answer is None.
@@ -15,9 +15,12 @@ from typing import NamedTuple
 
 from sshwrap.supervisor import netlink_wire as wire
 from sshwrap.supervisor.network import numeric
+from sshwrap.tunnel.doubt import Seen
 
 NETLINK_SOCK_DIAG = 4  # linux/netlink.h
 SOCK_DIAG_BY_FAMILY = 20  # linux/sock_diag.h
+
+INET_DIAG_INFO = 2  # linux/inet_diag.h: with a struct tcp_info
 
 TIMER_NONE, TIMER_RETRANSMIT, TIMER_KEEPALIVE, TIMER_WINDOW = 0, 1, 2, 4  # net/ipv4/tcp_ipv4.c
 
@@ -29,6 +32,9 @@ _REQUEST = struct.Struct("=BBBxI")  # struct inet_diag_req_v2: family, protocol,
 _ENDS = struct.Struct("!HH16s16s")  # of the id: ports, addresses
 _NO_LINK_NO_COOKIE = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)
 _ANSWER = struct.Struct(f"=BBBB{_ID_BYTES}xIIIII")  # struct inet_diag_msg
+_INFO = struct.Struct("=8B24I")  # struct tcp_info of linux/tcp.h, the part that all kernels have
+_BACKOFF, _RTO, _DATA_HEARD, _ACK_HEARD, _RTT, _RESENT = 4, 8, 19, 20, 23, 31  # indices in it
+_INFO_SENT = struct.Struct("=156xI")  # tcpi_data_segs_out, since Linux 4.6
 
 
 class Unacked(NamedTuple):
@@ -57,10 +63,11 @@ class SshSocket:
     name. The process has to be ours, and not reaped yet.
     """
 
-    __slots__ = ("_family", "_pid", "_remote", "_row")
+    __slots__ = ("_family", "_pid", "_remote", "_row", "remote")
 
     def __init__(self, pid: int, address: str, port: int) -> None:
         family, where = numeric(address, port)
+        self.remote = (address, port)
         self._pid = pid
         self._family = family
         self._remote = (socket.inet_pton(family, str(where[0]).partition("%")[0]), port)
@@ -79,6 +86,23 @@ class SshSocket:
                 return self._read(self._row.inode)
         except OSError:  # the process is gone, or hidden; or this is not Linux
             return None
+
+    def look(self) -> Seen | None:
+        """All that tells a dead line from a slow one; None as above, and where the kernel does not
+        answer for one socket (sock_diag is all that knows these numbers)."""
+        try:
+            self._row = self._row or self._search()
+            if self._row is None:
+                return None
+            body = _ask(self._family, self._row, INET_DIAG_INFO)
+            return unpack_seen(body, self._row.inode)
+        except OSError:
+            return None
+
+    @property
+    def local(self) -> bytes | None:
+        """Our own address of it, raw; None before it is found."""
+        return self._row.local[0] if self._row is not None else None
 
     def _search(self) -> Row | None:
         found = {row.inode: row for row in self._rows() if row.is_connected}
@@ -128,18 +152,25 @@ def ask(family: int, row: Row) -> Unacked | None:
 
     Raises OSError where it cannot be asked so, or does not know the socket of this row.
     """
+    return unpack_answer(_ask(family, row), row.inode)
+
+
+def _ask(family: int, row: Row, extension: int = 0) -> bytes:
     with wire.Kernel(NETLINK_SOCK_DIAG) as kernel:
-        answer = kernel.ask(SOCK_DIAG_BY_FAMILY, pack_request(family, row))
+        answer = kernel.ask(SOCK_DIAG_BY_FAMILY, pack_request(family, row, extension))
     if answer is None:
         raise ProcessLookupError
-    return unpack_answer(answer.body, row.inode)
+    return answer.body
 
 
-def pack_request(family: int, row: Row) -> bytes:
+def pack_request(family: int, row: Row, extension: int = 0) -> bytes:
+    """`extension` is one of INET_DIAG_…, 0 for none."""
     (local, local_port), (remote, remote_port) = row.local, row.remote
     ends = _ENDS.pack(local_port, remote_port, local, remote)
     every_state = 0xFFFFFFFF
-    return _REQUEST.pack(family, socket.IPPROTO_TCP, 0, every_state) + ends + _NO_LINK_NO_COOKIE
+    wanted = 1 << (extension - 1) if extension else 0
+    head = _REQUEST.pack(family, socket.IPPROTO_TCP, wanted, every_state)
+    return head + ends + _NO_LINK_NO_COOKIE
 
 
 def unpack_answer(body: bytes, inode: int) -> Unacked | None:
@@ -150,6 +181,31 @@ def unpack_answer(body: bytes, inode: int) -> Unacked | None:
     if found != inode or state in _NOT_CONNECTED:
         return None
     return Unacked(unacked, retransmits, timer)
+
+
+def unpack_seen(body: bytes, inode: int) -> Seen | None:
+    """Of an answer with struct tcp_info; None as above, and where there is none with it."""
+    unacked = unpack_answer(body, inode)
+    info = wire.attributes(body[_ANSWER.size :]).get(INET_DIAG_INFO, b"")
+    if unacked is None or len(info) < _INFO.size:
+        return None
+    numbers = _INFO.unpack_from(info)
+    data_heard = numbers[_DATA_HEARD] / 1e3
+    # Unanswered probes of a closed window are counted in the same place; they are none of these.
+    # Nor is what could not even be sent for want of a route: then the timeout does not double.
+    is_resent = unacked.timer == TIMER_RETRANSMIT
+    retransmits = min(unacked.retransmits, numbers[_BACKOFF])
+    return Seen(
+        unacked=unacked.bytes,
+        retransmits=retransmits if is_resent else 0,
+        due=_ANSWER.unpack_from(body)[4] / 1e3 if is_resent else 0.0,
+        timeout=numbers[_RTO] / 1e6,
+        heard=min(data_heard, numbers[_ACK_HEARD] / 1e3),
+        data=data_heard,
+        sent=_INFO_SENT.unpack_from(info)[0] if len(info) >= _INFO_SENT.size else 0,
+        resent=numbers[_RESENT],
+        round_trip=numbers[_RTT] / 1e6,
+    )
 
 
 def _link(path: str) -> str:

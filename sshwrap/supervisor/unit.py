@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     import asyncio
 
     from sshwrap.paths import Places
-    from sshwrap.supervisor.child import Child
     from sshwrap.supervisor.journal import Journal
     from sshwrap.supervisor.lock import Lock
     from sshwrap.supervisor.order import Order
+    from sshwrap.supervisor.run import Run
     from sshwrap.tunnel.model import Tunnel
 
 
 class Unit:
-    __slots__ = ("child", "control_path", "journal", "lock", "order", "timer", "traffic", "tunnel")
+    __slots__ = ("control_path", "journal", "lock", "order", "run", "timer", "traffic", "tunnel")
 
     def __init__(self, tunnel: Tunnel, order: Order, lock: Lock, journal: Journal) -> None:
         self.tunnel = tunnel
@@ -35,7 +35,7 @@ class Unit:
         self.order = order
         self.lock = lock
         self.journal = journal
-        self.child: Child | None = None
+        self.run: Run | None = None
         self.control_path: str | None = None
         self.timer: asyncio.TimerHandle | None = None
 

@@ -18,16 +18,24 @@ from sshwrap.supervisor.network import WakeWatch, clocks
 if TYPE_CHECKING:
     import asyncio
 
-WAKE_PAUSE = 5.0  # the clocks cost nothing to read, a supervisor that never sleeps would
+WAKE_PAUSE = 2.0  # the clocks cost next to nothing to read
+WAKE = "wake"
 AT_TCP = frozenset({"refused", "timed_out", "no_route", "network_unreachable", "connect_failed"})
 
 
 class Waiting:
-    """`due(name)` is called for a tunnel whose server answers again, `due(None)` for all."""
+    """`due(name)` is called for a tunnel whose server answers again; `news(woke)` where the network
+    is another one, or this machine was suspended."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, due: Callable[[str | None], None]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        due: Callable[[str], None],
+        news: Callable[[bool], None],
+    ) -> None:
         self._loop = loop
         self._due = due
+        self._tell = news
         self._lookers = Lookers(loop)
         self._addresses: dict[str, str] = {}  # name -> the last address its ssh tried
         self._news = NetworkNews(loop, self._changed, servers=self._servers)
@@ -40,6 +48,7 @@ class Waiting:
         if address is None or port is None:
             return
         self._addresses[name] = address
+        self._watch_clock()
         if evidence.kind == Progress.AUTHENTICATED:
             self._lookers.reached(address, int(port))
 
@@ -74,10 +83,10 @@ class Waiting:
 
     def _changed(self, what: str) -> None:
         self._lookers.begin_anew()
-        self._due(None)
+        self._tell(what == WAKE)
 
     def _watch_clock(self) -> None:
-        """While somebody waits; after a sleep the clocks differ whenever they are read."""
+        """While there is a tunnel; after a sleep the clocks differ whenever they are read."""
         if self._timer is None:
             self._timer = self._loop.call_later(WAKE_PAUSE, self._read_clock)
 
@@ -87,4 +96,4 @@ class Waiting:
             return
         self._watch_clock()
         if self._wake.slept(*clocks()):
-            self._changed("wake")
+            self._changed(WAKE)

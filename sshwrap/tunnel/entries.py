@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sshwrap.profile.forward import Forward, Kind
 from sshwrap.ssh.failure import Failure
+
+if TYPE_CHECKING:
+    from sshwrap.tunnel.model import ForwardState, Tunnel
+    from sshwrap.tunnel.reach import Reach
 
 EVERYWHERE = frozenset({None, "*", "0.0.0.0", "::"})  # noqa: S104 - names, nothing is bound here
 
@@ -54,13 +58,28 @@ def connect_end(forward: Forward) -> str:
     return host_port(forward.connect_host or "localhost", forward.connect_port)
 
 
-def forward_entry(forward: Forward, allocated_port: int | None, hostname: str) -> dict[str, Any]:
+def forward_entry(state: ForwardState, hostname: str) -> dict[str, Any]:
     """A forward in a journal entry."""
+    forward = state.forward
     return {
         "kind": str(forward.kind),
-        "address": address(forward, allocated_port, hostname),
+        "address": address(forward, state.allocated_port, hostname),
         "connect": connect_end(forward),
-        "allocated_port": allocated_port,
+        "allocated_port": state.allocated_port,
+        "reach": "checking" if state.reach is None else state.reach.reach,
+    }
+
+
+def reach_entry(state: ForwardState, new: Reach, hostname: str) -> dict[str, Any]:
+    """That a forward listens elsewhere than was asked, or does so no more."""
+    return {
+        "event": "reach",
+        "forward": state.forward.spec,
+        "address": address(state.forward, state.allocated_port, hostname),
+        "reach": new.reach,
+        "reason": new.reason,
+        "bound": None if new.bound is None else list(new.bound),
+        "old": None if state.reach is None else state.reach.reach,
     }
 
 
@@ -71,4 +90,28 @@ def failure_entry(failure: Failure) -> dict[str, str]:
         "summary": failure.summary,
         "said": failure.said,
         "advice": failure.advice,
+    }
+
+
+def up_entry(tunnel: Tunnel, *, after: float) -> dict[str, Any]:
+    """That it has come up, `after` seconds away."""
+    return {
+        "event": "up",
+        "forwards": [forward_entry(state, tunnel.hostname) for state in tunnel.forwards],
+        "attempts": tunnel.attempt,
+        "after": round(after, 3),
+        "first": not tunnel.was_up,
+    }
+
+
+def down_entry(
+    cause: Failure, *, up_for: float, last_seen: float, retry_in: float | None
+) -> dict[str, Any]:
+    """That it is away after `up_for` seconds; `last_seen` (wall): its last proof of life."""
+    return {
+        "event": "down",
+        "failure": failure_entry(cause),
+        "up_for": round(up_for, 3),
+        "last_seen": rfc3339(last_seen),
+        "retry_in": retry_in,
     }

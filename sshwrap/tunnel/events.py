@@ -9,6 +9,7 @@ from typing import Any
 from sshwrap.profile.forward import Forward
 from sshwrap.profile.model import Profile
 from sshwrap.ssh.evidence import Evidence
+from sshwrap.tunnel.reach import Reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,66 @@ class Poke:
     restart: bool
 
 
-Event = WantUp | WantDown | Deadline | Spawned | SpawnFailed | Heard | Exited | Renew | Poke
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What listens on the server, one answer for each forward."""
+
+    reaches: tuple[Reach, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Knocked:
+    """One connection from this machine to the address that visitors use, for one forward."""
+
+    index: int
+    outcome: str  # open, refused, timeout, unknown
+    milliseconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LineDead:
+    """Another sign-in gets through and this line does not: it will not come back."""
+
+    said: str
+    silent: float  # seconds since something last came over it
+
+
+@dataclass(frozen=True, slots=True)
+class Reclaiming:
+    """Our own dead session holds the port, and is being asked to go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reclaimed:
+    outcome: str  # ended, gone, not_ours, no_shell, failed
+    text: str
+    free: bool  # the port is worth an immediate try
+
+
+@dataclass(frozen=True, slots=True)
+class PortHeld:
+    """Whose the port is that ssh was refused, as far as it can be seen."""
+
+    text: str
+
+
+Event = (
+    WantUp
+    | WantDown
+    | Deadline
+    | Spawned
+    | SpawnFailed
+    | Heard
+    | Exited
+    | Renew
+    | Poke
+    | Looked
+    | Knocked
+    | LineDead
+    | Reclaiming
+    | Reclaimed
+    | PortHeld
+)
 
 
 # --- effects ----------------------------------------------------------------
@@ -86,6 +146,11 @@ Event = WantUp | WantDown | Deadline | Spawned | SpawnFailed | Heard | Exited | 
 @dataclass(frozen=True, slots=True)
 class Spawn:
     """Start ssh and answer with Spawned or SpawnFailed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """See what listens, and answer with Looked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,4 +172,4 @@ class HoldDestination:
     seconds: float
 
 
-Effect = Spawn | Signal | Record | HoldDestination
+Effect = Spawn | Look | Signal | Record | HoldDestination

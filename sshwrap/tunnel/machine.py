@@ -15,12 +15,12 @@ from dataclasses import replace
 from signal import SIGKILL, SIGTERM
 from typing import Any
 
-from sshwrap.profile.forward import Forward, Kind
-from sshwrap.profile.model import Profile
+from sshwrap.profile.forward import Kind
 from sshwrap.ssh.evidence import Evidence, Progress
-from sshwrap.ssh.failure import Disposition, Failure, failure, judge_exit
-from sshwrap.tunnel.backoff import next_delay
-from sshwrap.tunnel.entries import failure_entry, forward_entry, rfc3339
+from sshwrap.ssh.failure import Disposition, Failure
+from sshwrap.tunnel.backoff import PORT_SOON, next_delay
+from sshwrap.tunnel.causes import failure_of, judge, last_words
+from sshwrap.tunnel.entries import down_entry, failure_entry, up_entry
 from sshwrap.tunnel.events import (
     Deadline,
     Effect,
@@ -28,8 +28,15 @@ from sshwrap.tunnel.events import (
     Exited,
     Heard,
     HoldDestination,
+    Knocked,
+    LineDead,
+    Look,
+    Looked,
     Moment,
     Poke,
+    PortHeld,
+    Reclaimed,
+    Reclaiming,
     Record,
     Renew,
     Signal,
@@ -41,14 +48,18 @@ from sshwrap.tunnel.events import (
 )
 from sshwrap.tunnel.model import (
     WITH_CHILD,
-    ForwardState,
     State,
     Streak,
     Tunnel,
-    forward_states,
     keep_evidence,
+    unconfirmed,
 )
+from sshwrap.tunnel.ports import allocated
+from sshwrap.tunnel.renewal import renewed
+from sshwrap.tunnel.seen import with_answer, with_holder, with_reach
 
+LOOK_PATIENCE = 3.0  # a tunnel that serves is not kept waiting for a server that shows nothing
+RECLAIM_PATIENCE = 15.0
 START_TIMEOUT = 60.0  # a name look-up and a sign-in have no limit of their own in ssh
 STABLE_AFTER = 10.0
 KILL_AFTER = 5.0
@@ -119,13 +130,15 @@ def _spawned(tunnel: Tunnel, event: Spawned, now: Moment, jitter: float) -> Resu
             ordered=None,
             stable=False,
             awaits_replies=any(s.forward.kind is Kind.REMOTE for s in tunnel.forwards),
+            confirmed=False,
+            reclaiming=False,
         ),
         (),
     )
 
 
 def _spawn_failed(tunnel: Tunnel, event: SpawnFailed, now: Moment, jitter: float) -> Result:
-    cause = _failure(tunnel, "spawn_failed", event.said)
+    cause = failure_of(tunnel, "spawn_failed", event.said)
     return _failed_attempt(replace(tunnel, attempt=tunnel.attempt + 1), cause, now, jitter)
 
 
@@ -139,7 +152,7 @@ def _poke_waiting(tunnel: Tunnel, event: Poke, now: Moment, jitter: float) -> Re
 def _heard_starting(tunnel: Tunnel, event: Heard, now: Moment, jitter: float) -> Result:
     effects: list[Effect] = []
     for evidence in event.evidence:
-        if tunnel.state is State.UP:
+        if tunnel.confirmed:
             tunnel = _heard_one_up(tunnel, evidence)
             continue
         tunnel = replace(tunnel, evidence=keep_evidence(tunnel.evidence, evidence))
@@ -147,14 +160,14 @@ def _heard_starting(tunnel: Tunnel, event: Heard, now: Moment, jitter: float) ->
             case Progress.EXPECTING:
                 tunnel = replace(tunnel, awaits_replies=True)
             case Progress.PORT_ALLOCATED:
-                tunnel, record = _allocated(tunnel, evidence)
+                tunnel, record = allocated(tunnel, evidence)
                 effects += record
             case Progress.INTERACTIVE if not tunnel.awaits_replies:
-                tunnel, record = _came_up(tunnel, now)
-                effects += record
+                tunnel = _confirmed(tunnel, now)
+                effects.append(Look())
             case Progress.ALL_CONFIRMED:
-                tunnel, record = _came_up(tunnel, now)
-                effects += record
+                tunnel = _confirmed(tunnel, now)
+                effects.append(Look())
     return tunnel, tuple(effects)
 
 
@@ -171,8 +184,34 @@ def _heard_one_up(tunnel: Tunnel, evidence: Evidence) -> Tunnel:
     return tunnel
 
 
+def _confirmed(tunnel: Tunnel, now: Moment) -> Tunnel:
+    """By ssh. Where the port is, and whose, it does not say: that is looked at before "up"."""
+    return replace(
+        tunnel,
+        confirmed=True,
+        deadline=now.mono + LOOK_PATIENCE,
+        forwards=tuple(replace(s, confirmed=True) for s in tunnel.forwards),
+    )
+
+
+def _looked_starting(tunnel: Tunnel, event: Looked, now: Moment, jitter: float) -> Result:
+    if not tunnel.confirmed:
+        return tunnel, ()
+    tunnel, news = with_reach(tunnel, event)
+    tunnel, up = _came_up(tunnel, now)
+    return tunnel, (*up, *news)
+
+
+def _line_dead(tunnel: Tunnel, event: LineDead, now: Moment, jitter: float) -> Result:
+    cause = failure_of(tunnel, "line_dead", event.said)
+    tunnel = replace(tunnel, cut=tunnel.since, silent=event.silent)
+    return _stop(tunnel, now, why=cause)
+
+
 def _start_timeout(tunnel: Tunnel, event: Deadline, now: Moment, jitter: float) -> Result:
-    return _stop(tunnel, now, why=_failure(tunnel, "start_timeout", _last_words(tunnel)))
+    if tunnel.confirmed:  # it serves, and who listens is seen when it is seen
+        return _came_up(tunnel, now)
+    return _stop(tunnel, now, why=failure_of(tunnel, "start_timeout", last_words(tunnel)))
 
 
 def _stable(tunnel: Tunnel, event: Deadline, now: Moment, jitter: float) -> Result:
@@ -190,18 +229,25 @@ def _restart_on_poke(tunnel: Tunnel, event: Poke, now: Moment, jitter: float) ->
 
 
 def _exited_starting(tunnel: Tunnel, event: Exited, now: Moment, jitter: float) -> Result:
-    cause = _judge(tunnel, event, was_up=False)
+    cause = judge(tunnel, event, was_up=False)
     return _failed_attempt(replace(tunnel, pid=None), cause, now, jitter)
 
 
 def _exited_up(tunnel: Tunnel, event: Exited, now: Moment, jitter: float) -> Result:
-    cause = _judge(tunnel, event, was_up=True)
-    up_for = now.mono - tunnel.since.mono
+    cause = judge(tunnel, event, was_up=True)
     silent = 0.0
     if cause.kind == "keepalive_timeout":
         # ssh gives up after interval x (count + 1) from the last byte, not x count.
         profile = tunnel.profile
         silent = profile.server_alive_interval * (profile.server_alive_count_max + 1.0)
+    return _dropped(tunnel, cause, tunnel.since, silent, now, jitter)
+
+
+def _dropped(
+    tunnel: Tunnel, cause: Failure, since: Moment, silent: float, now: Moment, jitter: float
+) -> Result:
+    """It had been up `since` then, and its last proof of life was `silent` seconds ago."""
+    up_for = now.mono - since.mono
     silent = min(silent, up_for)
     after_stable = tunnel.stable
     tunnel = replace(
@@ -213,39 +259,56 @@ def _exited_up(tunnel: Tunnel, event: Exited, now: Moment, jitter: float) -> Res
         away_since=Moment(now.mono - silent, now.wall - silent),
     )
     tunnel, delay, held = _plan_retry(tunnel, cause, now, jitter, after_stable=after_stable)
-    entry = {
-        "event": "down",
-        "failure": failure_entry(cause),
-        "up_for": round(up_for, 3),
-        "last_seen": rfc3339(now.wall - silent),
-        "retry_in": delay,
-    }
+    entry = down_entry(cause, up_for=up_for, last_seen=now.wall - silent, retry_in=delay)
     return tunnel, (Record(entry), *held)
 
 
 def _exited_stopping(tunnel: Tunnel, event: Exited, now: Moment, jitter: float) -> Result:
-    tunnel = replace(tunnel, pid=None, forwards=_unconfirmed(tunnel))
+    tunnel = replace(tunnel, pid=None, forwards=unconfirmed(tunnel))
     if not tunnel.wanted:
         return _down(tunnel, now), ()
+    if tunnel.ordered is not None and tunnel.cut is not None:
+        return _dropped(tunnel, tunnel.ordered, tunnel.cut, tunnel.silent, now, jitter)
     if tunnel.ordered is not None:
         return _failed_attempt(tunnel, tunnel.ordered, now, jitter)
     return _due_now(tunnel, now), ()
+
+
+# --- what was seen of it ----------------------------------------------------
+
+
+def _looked_up(tunnel: Tunnel, event: Looked, now: Moment, jitter: float) -> Result:
+    return with_reach(tunnel, event)
+
+
+def _knocked(tunnel: Tunnel, event: Knocked, now: Moment, jitter: float) -> Result:
+    return with_answer(tunnel, event)
+
+
+# --- our own dead session still holds the port ------------------------------
+
+
+def _reclaiming(tunnel: Tunnel, event: Reclaiming, now: Moment, jitter: float) -> Result:
+    return replace(tunnel, reclaiming=True, deadline=now.mono + RECLAIM_PATIENCE), ()
+
+
+def _reclaimed(tunnel: Tunnel, event: Reclaimed, now: Moment, jitter: float) -> Result:
+    if not tunnel.reclaiming:
+        return tunnel, ()
+    record = Record({"event": "reclaim", "outcome": event.outcome, "text": event.text})
+    wait = 0.0 if event.free else PORT_SOON * (1.0 + 0.5 * jitter)
+    return replace(tunnel, reclaiming=False, deadline=now.mono + wait), (record,)
+
+
+def _port_held(tunnel: Tunnel, event: PortHeld, now: Moment, jitter: float) -> Result:
+    return with_holder(tunnel, event)
 
 
 # --- a profile read anew ----------------------------------------------------
 
 
 def _renew(tunnel: Tunnel, event: Renew, now: Moment, jitter: float) -> Result:
-    old = {s.forward: s for s in tunnel.forwards}
-    fresh = forward_states(event.profile, event.added)
-    tunnel = replace(
-        tunnel,
-        profile=event.profile,
-        hostname=event.hostname,
-        forwards=tuple(old.get(s.forward, s) for s in fresh),
-        # With other forwards it is another tunnel to whoever reads: told in full when it is up.
-        was_up=tunnel.was_up and all(s.forward in old for s in fresh),
-    )
+    tunnel = renewed(tunnel, event)
     if tunnel.state in (State.WAITING, State.FAILED):
         return _due_now(tunnel, now), ()
     if tunnel.state in (State.STARTING, State.UP) and event.restart:
@@ -265,6 +328,9 @@ def _due_now(tunnel: Tunnel, now: Moment) -> Tunnel:
         attempt=0,
         streak=Streak(),
         ordered=None,
+        confirmed=False,
+        cut=None,
+        reclaiming=False,
         away_since=tunnel.away_since or now,
     )
 
@@ -280,9 +346,13 @@ def _down(tunnel: Tunnel, now: Moment) -> Tunnel:
         streak=Streak(),
         failure=None,
         failure_at=None,
+        holder=None,
         ordered=None,
         evidence=(),
         stable=False,
+        confirmed=False,
+        cut=None,
+        reclaiming=False,
         away_since=None,
     )
 
@@ -301,63 +371,22 @@ def _stop(
     return stopping, (*first, Signal(SIGTERM))
 
 
-def _came_up(tunnel: Tunnel, now: Moment) -> tuple[Tunnel, list[Effect]]:
+def _came_up(tunnel: Tunnel, now: Moment) -> Result:
     away = tunnel.away_since or now
-    entry = {
-        "event": "up",
-        "forwards": [
-            forward_entry(s.forward, s.allocated_port, tunnel.hostname) for s in tunnel.forwards
-        ],
-        "attempts": tunnel.attempt,
-        "after": round(max(0.0, now.mono - away.mono), 3),
-        "first": not tunnel.was_up,
-    }
+    entry = up_entry(tunnel, after=max(0.0, now.mono - away.mono))
     tunnel = replace(
         tunnel,
         state=State.UP,
         since=now,
         deadline=now.mono + STABLE_AFTER,
-        forwards=tuple(replace(s, confirmed=True) for s in tunnel.forwards),
         failure=None,
         failure_at=None,
+        holder=None,
         ever_up=True,
         was_up=True,
         away_since=None,
     )
-    return tunnel, [Record(entry)]
-
-
-def _allocated(tunnel: Tunnel, evidence: Evidence) -> tuple[Tunnel, list[Effect]]:
-    """ssh answers port-0 forwards in the order of the requests, and names what they connect to."""
-    port = int(evidence.get("port") or 0)
-    waiting = [
-        index
-        for index, s in enumerate(tunnel.forwards)
-        if s.forward.kind is Kind.REMOTE and s.forward.listen_port == 0 and s.allocated_port is None
-    ]
-    named = [index for index in waiting if _connects_to(tunnel.forwards[index].forward, evidence)]
-    for index in (named or waiting)[:1]:
-        state = tunnel.forwards[index]
-        forwards = list(tunnel.forwards)
-        forwards[index] = replace(state, allocated_port=port)
-        tunnel = replace(tunnel, forwards=tuple(forwards))
-        if state.last_allocated != port:
-            entry = {
-                "event": "port",
-                "forward": state.forward.spec,
-                "old": state.last_allocated,
-                "new": port,
-            }
-            return tunnel, [Record(entry)]
-    return tunnel, []
-
-
-def _connects_to(forward: Forward, evidence: Evidence) -> bool:
-    path = evidence.get("connect_path")
-    if path is not None:
-        return forward.connect_path == path
-    same_host = forward.connect_host == evidence.get("connect_host")
-    return same_host and str(forward.connect_port) == evidence.get("connect_port")
+    return tunnel, (Record(entry),)
 
 
 def _failed_attempt(tunnel: Tunnel, cause: Failure, now: Moment, jitter: float) -> Result:
@@ -395,13 +424,15 @@ def _plan_retry(
         state=State.FAILED if person else State.WAITING,
         since=now,
         pid=None,
-        forwards=_unconfirmed(tunnel),
+        forwards=unconfirmed(tunnel),
         deadline=None if delay is None else now.mono + delay,
         failure=cause,
         failure_at=now.wall,
         ordered=None,
         evidence=(),
         stable=False,
+        confirmed=False,
+        cut=None,
         # The try at once is not one of 0.5, 1, 2 … seconds.
         streak=Streak() if delay == 0.0 else streak,
         away_since=tunnel.away_since or now,
@@ -410,40 +441,6 @@ def _plan_retry(
     if cause.disposition is Disposition.SLOW and delay is not None:
         held = (HoldDestination(delay),)
     return tunnel, None if delay is None else round(delay, 3), held
-
-
-def _judge(tunnel: Tunnel, event: Exited, *, was_up: bool) -> Failure:
-    return judge_exit(
-        tunnel.evidence,
-        exit_status=event.status,
-        signal=event.signal,
-        was_up=was_up,
-        destination=_destination(tunnel.profile),
-        profile=tunnel.profile.name,
-    )
-
-
-def _failure(tunnel: Tunnel, kind: str, said: str) -> Failure:
-    destination = _destination(tunnel.profile)
-    return failure(kind, destination=destination, profile=tunnel.profile.name, said=said)
-
-
-def _destination(profile: Profile) -> str:
-    """As a person would type it behind `ssh`, so that advice can be pasted."""
-    given = profile.destination
-    return f"{profile.user}@{given}" if profile.user and "@" not in given else given
-
-
-def _last_words(tunnel: Tunnel) -> str:
-    return tunnel.evidence[-1].said if tunnel.evidence else ""
-
-
-def _unconfirmed(tunnel: Tunnel) -> tuple[ForwardState, ...]:
-    """No ssh, no listener: what a server had allocated is only remembered, to tell of a change."""
-    return tuple(
-        ForwardState(s.forward, last_allocated=s.allocated_port or s.last_allocated)
-        for s in tunnel.forwards
-    )
 
 
 # --- the table --------------------------------------------------------------
@@ -461,16 +458,23 @@ _TABLE: tuple[tuple[State, type[Event], Callable[..., Result], tuple[State, ...]
     (_W, Spawned, _spawned, (_S,)),
     (_W, SpawnFailed, _spawn_failed, _RETRIED),
     (_W, Renew, _renew, (_W,)),
+    (_W, Reclaiming, _reclaiming, (_W,)),
+    (_W, Reclaimed, _reclaimed, (_W,)),
+    (_W, PortHeld, _port_held, (_W,)),
     (_W, Poke, _poke_waiting, (_W,)),
     (_S, WantDown, _want_down, (_X,)),
-    (_S, Deadline, _start_timeout, (_X,)),
-    (_S, Heard, _heard_starting, (_S, _U)),
+    (_S, Deadline, _start_timeout, (_X, _U)),
+    (_S, Heard, _heard_starting, (_S,)),
+    (_S, Looked, _looked_starting, (_S, _U)),
     (_S, Exited, _exited_starting, _RETRIED),
     (_S, Renew, _renew, (_S, _X)),
     (_S, Poke, _restart_on_poke, (_S, _X)),
     (_U, WantDown, _want_down, (_X,)),
     (_U, Deadline, _stable, (_U,)),
     (_U, Heard, _heard_up, (_U,)),
+    (_U, Looked, _looked_up, (_U,)),
+    (_U, Knocked, _knocked, (_U,)),
+    (_U, LineDead, _line_dead, (_X,)),
     (_U, Exited, _exited_up, _RETRIED),
     (_U, Renew, _renew, (_U, _X)),
     (_U, Poke, _restart_on_poke, (_U, _X)),

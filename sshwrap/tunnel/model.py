@@ -10,6 +10,7 @@ from sshwrap.profile.model import Profile
 from sshwrap.ssh.evidence import Evidence
 from sshwrap.ssh.failure import Disposition, Failure
 from sshwrap.tunnel.events import Moment
+from sshwrap.tunnel.reach import Reach
 
 EVIDENCE_KEPT = 64
 UNKNOWN = "unknown"  # evidence of a line that no row knows
@@ -34,6 +35,9 @@ class ForwardState:
     confirmed: bool = False
     allocated_port: int | None = None
     last_allocated: int | None = None  # by the run before, to tell of a change
+    reach: Reach | None = None  # None: nobody has looked yet
+    from_here: str = "unknown"  # open, refused, timeout, unknown
+    from_here_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,11 @@ class Tunnel:
     ordered: Failure | None = None  # why we ended the process ourselves, where it was not wished
     evidence: tuple[Evidence, ...] = ()
     awaits_replies: bool = False
+    confirmed: bool = False  # by ssh, for every forward; what is left is to look
+    cut: Moment | None = None  # stopping a dead line: since when it had been up
+    silent: float = 0.0  # and for how long nothing had come over it, seconds
+    holder: str | None = None  # who has the port that we were refused
+    reclaiming: bool = False  # our own dead session is being asked to go
     streak: Streak = field(default_factory=Streak)
     away_since: Moment | None = None  # wanted and not up
 
@@ -104,11 +113,21 @@ def broken_laws(tunnel: Tunnel) -> list[str]:
         "up by ssh's word for every forward": state is not State.UP
         or all(s.confirmed for s in remote),
         "up without a failure": state is not State.UP or tunnel.failure is None,
+        "confirmed only with a process": not tunnel.confirmed or state in WITH_CHILD,
+        "reclaiming only while it waits": not tunnel.reclaiming or state is State.WAITING,
         "wanted and away has a beginning": (tunnel.away_since is not None)
         == (tunnel.wanted and state is not State.UP),
         "bounded": len(tunnel.evidence) <= EVIDENCE_KEPT,
     }
     return [law for law, holds in laws.items() if not holds]
+
+
+def unconfirmed(tunnel: Tunnel) -> tuple[ForwardState, ...]:
+    """No ssh, no listener: what a server had allocated is only remembered, to tell of a change."""
+    return tuple(
+        ForwardState(s.forward, last_allocated=s.allocated_port or s.last_allocated)
+        for s in tunnel.forwards
+    )
 
 
 def forward_states(profile: Profile, added: tuple[Forward, ...]) -> tuple[ForwardState, ...]:

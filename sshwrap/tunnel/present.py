@@ -56,19 +56,23 @@ def snapshot(
         "next_attempt_at": None if to_attempt is None else rfc3339_seconds(now.wall + to_attempt),
         "failure": failure,
         "forwards": [
-            _forward(state, row, tunnel.hostname)
+            _forward(state, row, tunnel.hostname, tunnel.state)
             for state, row in zip(tunnel.forwards, traffic.rows, strict=True)
         ],
         "_seconds_in_state": max(0.0, now.mono - since.mono),
         "_seconds_to_attempt": to_attempt,
         "_ever_up": tunnel.ever_up,
+        "_holder": tunnel.holder,
+        "_reclaiming": tunnel.reclaiming,
     }
     result["ok"] = is_ok(result)
     return result
 
 
-def _forward(state: ForwardState, row: ForwardTraffic, hostname: str) -> dict[str, Any]:
-    forward = state.forward
+def _forward(
+    state: ForwardState, row: ForwardTraffic, hostname: str, tunnel_state: State
+) -> dict[str, Any]:
+    forward, reach = state.forward, state.reach
     last = None
     if row.last_address is not None:
         last = {"address": row.last_address, "at": rfc3339_seconds(row.last_wall)}
@@ -83,11 +87,18 @@ def _forward(state: ForwardState, row: ForwardTraffic, hostname: str) -> dict[st
         "connect_port": forward.connect_port,
         "connect_path": forward.connect_path,
         "allocated_port": state.allocated_port,
-        "bound": None,
-        "reach": "unknown",
-        "reach_reason": "not looked at by this version",
+        "bound": None if reach is None or reach.bound is None else list(reach.bound),
+        "reach": _reach(state, tunnel_state),
+        "reach_reason": None if reach is None else reach.reason,
         "address": address(forward, state.allocated_port, hostname),
-        "from_here": "unknown",
+        "from_here": state.from_here,
         "target": row.target,
         "connections": {"open": row.open, "total": row.total, "last": last},
+        "_from_here_ms": state.from_here_ms,
     }
+
+
+def _reach(state: ForwardState, tunnel_state: State) -> str:
+    if state.reach is not None:
+        return state.reach.reach
+    return "checking" if tunnel_state in (State.STARTING, State.UP) else "unknown"

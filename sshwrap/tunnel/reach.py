@@ -124,6 +124,22 @@ def _judge(
     return Reach(AS_ASKED, ours, _remark(asked, ours, has_ipv6))
 
 
+def missing_half(
+    forward: Forward, allocated_port: int | None, have: Sequence[str]
+) -> Forward | None:
+    """What to ask for to get the family that `have` (addresses of ours) lacks; None: nothing."""
+    asked = _asked(forward)
+    had = {_version(one) for one in have}
+    missing = [version for version in _versions(asked) if version not in had]
+    port = allocated_port or forward.listen_port
+    if not had or not missing or not port:
+        return None
+    is_wide = asked == "*" or any(one in _EVERY for one in have)
+    loopback = LOOPBACK_IPV4 if missing[0] == 4 else LOOPBACK_IPV6
+    host = _EVERY_OF[loopback] if is_wide else loopback
+    return replace(forward, listen_host=host, listen_port=port)
+
+
 def _holder(
     asked: str | None, ours: tuple[str, ...], others: Sequence[Listener]
 ) -> Listener | None:

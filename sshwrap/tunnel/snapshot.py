@@ -92,7 +92,13 @@ def is_ok(tunnel: dict[str, Any]) -> bool:
 
 def published(tunnel: dict[str, Any]) -> dict[str, Any]:
     """The snapshot as the contract has it: without the keys that are only for our own screens."""
-    return {key: value for key, value in tunnel.items() if not key.startswith("_")}
+    shown = _without_private(tunnel)
+    shown["forwards"] = [_without_private(forward) for forward in shown["forwards"]]
+    return shown
+
+
+def _without_private(content: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in content.items() if not key.startswith("_")}
 
 
 def status(tunnels: list[dict[str, Any]]) -> dict[str, Any]:

@@ -99,10 +99,14 @@ class Traffic:
             case Progress.TARGET_CONNECTED:
                 visit = self._channels.get(evidence.get("channel") or "")
                 if visit is not None:
-                    return self._target(visit.forward, "ok", evidence)
+                    return self._target(visit.forward, "ok", evidence.said)
             case Progress.TARGET_REFUSED:
                 return self._refused(evidence, forwards)
         return None
+
+    def probed(self, index: int, target: str, said: str) -> TargetChange | None:
+        """What a connection of our own has found: the target answers ("ok") or does not."""
+        return self._target(index, target, said)
 
     def _visitor(self, evidence: Evidence, forwards: Sequence[ForwardState], wall: float) -> None:
         index = _listening(evidence, forwards)
@@ -133,15 +137,15 @@ class Traffic:
     def _refused(self, evidence: Evidence, forwards: Sequence[ForwardState]) -> TargetChange | None:
         for index, state in enumerate(forwards):
             if _leads_to(state.forward, evidence):
-                return self._target(index, "refused", evidence)
+                return self._target(index, "refused", evidence.said)
         return None
 
-    def _target(self, index: int, target: str, evidence: Evidence) -> TargetChange | None:
+    def _target(self, index: int, target: str, said: str) -> TargetChange | None:
         row = self.rows[index]
         was, row.target = row.target, target
         if was == target or (was == "unknown" and target == "ok"):
             return None  # that it answers is news only after it did not
-        return TargetChange(index, target, evidence.said)
+        return TargetChange(index, target, said)
 
 
 def _came(row: ForwardTraffic, visit: _Visit, address: str | None) -> None:

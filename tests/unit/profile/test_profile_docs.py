@@ -97,7 +97,7 @@ def test_what_the_schema_takes(document: dict[str, Any]) -> None:
         {"defaults": {}, "profile": {"web": {}}},
         {"profile": {"a b": {"destination": "vps"}}},
         {"defaults": {"prt": 22}},
-        changed(reclaim=True),
+        changed(attended=True),
         changed(remote_forward=[7]),
         changed(description=""),
         changed(ssh_options={"LogLevel": "QUIET"}),

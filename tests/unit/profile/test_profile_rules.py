@@ -39,6 +39,9 @@ FULL: dict[str, Any] = {
     "connect_timeout": 20,
     "ssh_config": "~/cfg",
     "ssh_options": {"compression": True, "RekeyLimit": "1G", "SendEnv": ["A", "B"], "IPQoS": 8},
+    "probe_interval": 60,
+    "run_on_server": False,
+    "reclaim": False,
     "restart_max_delay": 7.5,
     "autostart": False,
 }
@@ -84,7 +87,10 @@ def test_every_key_is_read() -> None:
         ("SendEnv", "B"),
         ("IPQoS", "8"),
     )
-    plain = ("user", "port", "proxy_jump", "connect_timeout", "restart_max_delay", "autostart")
+    plain = (
+        *("user", "port", "proxy_jump", "connect_timeout", "probe_interval", "run_on_server"),
+        *("reclaim", "restart_max_delay", "autostart"),
+    )
     assert {key: getattr(made, key) for key in plain} == {key: FULL[key] for key in plain}
     assert made.profiles_file == "/etc/sshwrap/profiles.toml"
 
@@ -97,6 +103,11 @@ def test_the_table_of_keys_is_the_profile() -> None:
     for key in KEYS:
         if key.default is not None:
             assert getattr(made, key.name) == key.default
+
+
+def test_who_says_nothing_has_a_look_and_a_reclaim_and_no_probe_in_between() -> None:
+    made = good({})
+    assert (made.probe_interval, made.run_on_server, made.reclaim) == (0, True, True)
 
 
 def test_a_profile_without_forwards_may_have_them_from_ssh_config() -> None:
@@ -163,6 +174,11 @@ def test_a_key_like_no_other_has_none() -> None:
         ("connect_timeout", 99999, "99999 is not 1-3600"),
         ("restart_max_delay", float("nan"), "nan is not 1-86400"),
         ("restart_max_delay", "x", 'want a number of seconds, not the string "x"'),
+        ("probe_interval", -1, "-1 is not 0-86400"),
+        ("probe_interval", "60", 'want a number of seconds, not the string "60"'),
+        ("probe_interval", True, "want a number of seconds, not true"),
+        ("run_on_server", "no", 'want true or false, not the string "no"'),
+        ("reclaim", 0, "want true or false, not the number 0"),
         ("autostart", "yes", 'want true or false, not the string "yes"'),
         ("autostart", 1, "want true or false, not the number 1"),
         ("destination", 7, "want a string, not the number 7"),
@@ -369,6 +385,9 @@ def test_the_digest_changes_with_what_ssh_is_told() -> None:
     for other in (
         {**FULL, "description": "else"},
         {**FULL, "autostart": True},
+        {**FULL, "probe_interval": 0},
+        {**FULL, "run_on_server": True},
+        {**FULL, "reclaim": True},
         {**FULL, "remote_forward": ["*:012345:localhost:8080", *FULL["remote_forward"][1:]]},
     ):
         changed = make(other)

@@ -30,7 +30,18 @@ EVENTS = [
     "changed",
     "lost",
     "notice",
+    "reach",
+    "from_here",
+    "reclaim",
+    "doubt",
+    "dead",
+    "holder",
 ]
+AT = {"forward": "*:12345:localhost:8080", "address": "vps.example.com:12345"}
+RULE = (
+    'do: the line "GatewayPorts clientspecified" at the top of its sshd_config, reload sshd, '
+    "sshwrap restart cam"
+)
 
 
 @pytest.mark.parametrize(
@@ -129,6 +140,92 @@ EVENTS = [
         ("lost", {"text": "2 entries (disk full)"}, "lost: 2 entries (disk full)"),
         ("notice", {"text": "ssh: a warning"}, "ssh: a warning"),
         ("notice", {"text": "Warning: weak"}, "ssh: Warning: weak"),
+        (
+            "up",
+            {"forwards": [{**WEB, "reach": "loopback_only"}], "first": False},
+            "up, but: vps.example.com:12345 → localhost:8080",
+        ),
+        (
+            "up",
+            {"forwards": [{**WEB, "reach": "as_asked"}], "after": 0.4, "first": True},
+            "up: vps.example.com:12345 → localhost:8080",
+        ),
+        (
+            "reach",
+            {**AT, "reach": "loopback_only", "bound": ["127.0.0.1", "::1"], "old": None},
+            "up, but: vps.example.com:12345 is on the server's own loopback: its GatewayPorts is "
+            f'"no"; {RULE}',
+        ),
+        (
+            "reach",
+            {**AT, "reach": "exposed", "bound": ["0.0.0.0", "::"], "reason": None},
+            "up, but: vps.example.com:12345 is wider than asked: sshd listens on every address, "
+            f'its GatewayPorts is "yes" and overrides the address asked for; {RULE}',
+        ),
+        (
+            "reach",
+            {**AT, "reach": "half_bound", "bound": ["::"], "reason": "uid 33 listens on 0.0.0.0"},
+            "up, but: vps.example.com:12345 is only half ours: visitors by IPv6 alone get "
+            "through; uid 33 listens on 0.0.0.0; asked for again until it is free",
+        ),
+        (
+            "reach",
+            {**AT, "reach": "as_asked", "bound": ["0.0.0.0", "::"], "old": "half_bound"},
+            "as asked: vps.example.com:12345 listens on every address",
+        ),
+        (
+            "reach",
+            {"forward": "*:0:localhost:8080", "address": None, "reach": "as_asked"},
+            "as asked: *:0:localhost:8080 listens where it should",
+        ),
+        (
+            "reach",
+            {**AT, "reach": "unknown", "reason": "no answer over the tunnel in time"},
+            "reach: not seen where vps.example.com:12345 listens: no answer over the tunnel in "
+            "time",
+        ),
+        (
+            "from_here",
+            {**AT, "from_here": "refused", "old": "open"},
+            "from here: vps.example.com:12345 refuses",
+        ),
+        (
+            "from_here",
+            {**AT, "from_here": "timeout", "old": "unknown"},
+            "from here: no answer from vps.example.com:12345: a firewall, most likely",
+        ),
+        (
+            "from_here",
+            {**AT, "from_here": "open", "old": "refused"},
+            "from here: vps.example.com:12345 answers again",
+        ),
+        (
+            "from_here",
+            {**AT, "from_here": "open", "old": "unknown"},
+            "from here: vps.example.com:12345 answers",
+        ),
+        (
+            "from_here",
+            {**AT, "from_here": "unknown", "old": "refused"},
+            "from here: not known whether vps.example.com:12345 answers",
+        ),
+        (
+            "reclaim",
+            {"outcome": "ended", "text": "our dead session still held port 12345: ended it"},
+            "reclaimed: our dead session still held port 12345: ended it",
+        ),
+        (
+            "reclaim",
+            {"outcome": "not_ours", "text": "the port is another program's"},
+            "reclaim: the port is another program's",
+        ),
+        (
+            "holder",
+            {"text": "port 12345 on the server: a program or a tunnel of uid 33"},
+            "port: port 12345 on the server: a program or a tunnel of uid 33",
+        ),
+        ("doubt", {"text": "no answer for 2 s"}, "doubt: no answer for 2 s"),
+        ("dead", {"text": "a new sign-in got through"}, "dead: a new sign-in got through"),
         ("dreamt", {}, 'unknown: "dreamt", written by another version'),
     ],
 )
@@ -180,6 +277,12 @@ KEYS = st.sampled_from(
         "forward",
         "attempt",
         "up_for",
+        "address",
+        "reach",
+        "from_here",
+        "bound",
+        "reason",
+        "outcome",
     ]
 )
 

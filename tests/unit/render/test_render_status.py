@@ -101,22 +101,112 @@ def test_every_forward_has_its_own_line() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("bound", "said"),
-    [
-        (["127.0.0.1", "::1"], "on the server only; for everybody, write *:12345:localhost:8080"),
-        (["0.0.0.0", "::"], "on every address"),
-        (["192.0.2.1"], None),
-        (None, None),
-    ],
-)
-def test_where_the_server_put_a_port_without_bind_address(
-    bound: list[str] | None, said: str | None
-) -> None:
-    only = forward(listen_host=None, spec="12345:localhost:8080", bound=bound, reach="as_asked")
-    lines = status([tunnel("web", forwards=[only])], 120)
-    assert [line.strip() for line in lines[1:]] == ([said] if said else [])
-    assert lines[0].startswith("web  up  ")
+WRONG = """\
+web   up, but    3 h 12 min   vps.example.com:12345 → localhost:8080
+                 refused from here: sshd put port 12345 on the server's own
+                 loopback: its GatewayPorts is "no" (-g does not change that: it
+                 is for -L and -D)
+                 do: as root on the server, at the top of /etc/ssh/sshd_config:
+                       GatewayPorts clientspecified
+                     then there: sshd -t && systemctl reload ssh
+                     then here: sshwrap restart web
+half  up, but    3 h 12 min   vps.example.com:12345 → localhost:8080
+                 port 12345 is only half ours: visitors by IPv6 alone get
+                 through; uid 33 listens on 0.0.0.0; asked for again until it is
+                 free
+                 do: see who holds it, on the server:
+                       sudo ss -ltnp 'sport = :12345'
+fire  up, but    3 h 12 min   vps.example.com:12345 → localhost:8080
+                 no answer from here in 5 s, though sshd listens on every
+                 address: a firewall drops it, the server's own or its
+                 provider's
+                 do: on the server, where ufw is its firewall:
+                       sudo ufw allow 12345/tcp
+                     else its provider's firewall ("security group", 安全组)
+"""
+
+
+def not_as_asked() -> list[dict[str, Any]]:
+    every, own = ["0.0.0.0", "::"], ["127.0.0.1", "::1"]
+    loop = forward(reach="loopback_only", bound=own, from_here="refused")
+    half = forward(
+        reach="half_bound",
+        bound=["::"],
+        reach_reason="uid 33 listens on 0.0.0.0",
+        from_here="open",
+        _from_here_ms=31.2,
+    )
+    fire = forward(reach="as_asked", bound=every, from_here="timeout", _from_here_ms=5000.4)
+    return [
+        tunnel("web", forwards=[loop]),
+        tunnel("half", forwards=[half]),
+        tunnel("fire", forwards=[fire]),
+    ]
+
+
+def test_what_is_not_as_asked_and_the_one_thing_to_do() -> None:
+    assert status(not_as_asked()) == WRONG.splitlines()
+
+
+def test_the_same_advice_is_given_once() -> None:
+    (web, _, fire) = (each["forwards"][0] for each in not_as_asked())
+    lines = status([tunnel("web", forwards=[web, fire, web])])
+    assert [line.strip() for line in lines if "do:" in line] == [
+        "do: as root on the server, at the top of /etc/ssh/sshd_config:",
+        "do: on the server, where ufw is its firewall:",
+    ]
+    assert sum("sudo ufw" in line for line in lines) == 1
+
+
+@pytest.mark.parametrize("columns", [20, 33, 48, 66, 80])
+def test_what_is_not_as_asked_fits_and_loses_nothing(columns: int) -> None:
+    lines = status(not_as_asked(), columns)
+    assert all(width(line) <= columns for line in lines)
+    words = "".join("".join(lines).split())
+    assert "GatewayPortsclientspecified" in words
+    assert words.count("do:") == 3
+
+
+def test_a_failure_s_command_is_not_broken_where_it_fits_a_line() -> None:
+    taken = failure("x", "", "see who holds it, on the server: sudo ss -ltnp 'sport = :12345'")
+    assert [line[16:] for line in status([tunnel("cam", "waiting", failure=taken)])[-2:]] == [
+        "do: see who holds it, on the server:",
+        "      sudo ss -ltnp 'sport = :12345'",
+    ]
+    assert status([tunnel("cam", "waiting", failure=taken)], 120)[-1].endswith(
+        "do: see who holds it, on the server: sudo ss -ltnp 'sport = :12345'"
+    )
+
+
+def test_while_a_dead_session_is_ended_no_next_try_is_promised() -> None:
+    taken = failure("port 12345 is taken on vps.example.com")
+    values: dict[str, Any] = {"failure": taken, "_seconds_to_attempt": 14.0}
+    waits = status([tunnel("cam", "waiting", **values)])
+    ends = status([tunnel("cam", "waiting", **values, _reclaiming=True)])
+    assert " ".join(" ".join(waits[1:]).split()).endswith(
+        "taken on vps.example.com; next try in 14 s"
+    )
+    assert " ".join(" ".join(ends[1:]).split()).endswith(
+        "it may be our own dead session: looking, and ending it if it is"
+    )
+
+
+def test_whose_the_taken_port_is_stands_below_that_it_is_taken() -> None:
+    taken = failure("port 12345 is taken on vps.example.com")
+    held = "port 12345 on the server: a program or a tunnel of uid 33"
+    values: dict[str, Any] = {"failure": taken, "_seconds_to_attempt": 1.2, "_holder": held}
+    lines = status([tunnel("cam", "waiting", **values)])
+    assert [line.strip() for line in lines[1:]] == [
+        "port 12345 is taken on vps.example.com; next try in 2 s",
+        held,
+    ]
+    # What is left over of an outage is nothing to say of a tunnel that is up.
+    assert held not in "".join(status([tunnel("cam", _holder=held)]))
+
+
+def test_words_set_in_by_their_author_cannot_leave_the_page() -> None:
+    for line in status([tunnel("web", description=" " * 90 + "x")]):
+        assert width(line) <= 80
 
 
 def test_drops_and_an_edited_profile_are_told() -> None:

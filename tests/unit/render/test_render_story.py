@@ -97,6 +97,54 @@ def test_flapping_is_told_once() -> None:
     ]
 
 
+def address_changes(times: int) -> list[Entry]:
+    """Every hour the line dies, and the dead session has to be ended before it is up again."""
+    entries: list[Entry] = []
+    at = "vps.example.com:12345"
+    ended = "our dead session still held port 12345: ended it"
+    for hour in range(1, times + 1):
+        entries += [
+            entry("doubt", f"0{hour}:00:00", text="nothing was acknowledged for 2 s: looking"),
+            down(f"0{hour}:00:03", "the line is dead", 3000),
+            tried(f"0{hour}:00:03", "port 12345 is taken on vps.example.com"),
+            entry("reclaim", f"0{hour}:00:04", outcome="ended", text=ended),
+            up(f"0{hour}:00:05", 2, 2),
+            entry("reach", f"0{hour}:00:05", reach="half_bound", address=at, bound=["::"]),
+            entry("reach", f"0{hour}:00:09", reach="as_asked", address=at, bound=["::", "0.0.0.0"]),
+        ]
+    return entries
+
+
+def test_a_dead_session_that_was_ended_is_part_of_the_story() -> None:
+    assert story(address_changes(1))[1:] == [
+        "01:00:00  doubt      nothing was acknowledged for 2 s: looking",
+        "01:00:03  down       the line is dead",
+        "01:00:03  tried      port 12345 is taken on vps.example.com",
+        "01:00:04  reclaimed  our dead session still held port 12345: ended it",
+        "01:00:05  up         back after 2 s, 2 tries",
+        "01:00:05  up, but    vps.example.com:12345 is only half ours: visitors by IPv6",
+        "                     alone get through; another program has the other half;",
+        "                     asked for again until it is free",
+        "01:00:09  as asked   vps.example.com:12345 listens on every address",
+    ]
+
+
+def test_the_whole_of_a_recovery_is_told_once_when_it_repeats() -> None:
+    lines = story(address_changes(4))
+    assert lines[2:-1] == story(address_changes(1))[2:]
+    assert lines[-1] == (
+        "02:00:00  again      the same 3 more times until 04:00:09, 6 s away in all"
+    )
+
+
+def test_what_is_seen_of_a_tunnel_is_no_outage() -> None:
+    seen = [entry("from_here", "06:30:00", from_here="refused", old="open"), *address_changes(1)]
+    quiet = [each for each in seen if each["event"] in ("reach", "from_here", "doubt", "reclaim")]
+    assert counted([up("06:00:00", 0, first=True), *quiet[:1]]) == {UP: 7200}
+    assert {each["event"] for each in quiet} == {"reach", "from_here", "doubt", "reclaim"}
+    assert counted(sorted(quiet, key=lambda each: str(each["at"]))).keys() == {UNKNOWN}
+
+
 def test_twice_is_not_yet_a_habit() -> None:
     assert len(story(flapping(2))) == 5
 

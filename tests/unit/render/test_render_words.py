@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
 from sshwrap.render import words
-from tests.support.screens import NOW, forward, tunnel
+from tests.support.screens import NOW, tunnel
 
 
 @pytest.mark.parametrize(
@@ -75,86 +74,6 @@ def test_a_time_is_utc_unless_it_says_otherwise() -> None:
 )
 def test_state_words(state: str, word: str) -> None:
     assert words.state_word(tunnel("web", state)) == word
-
-
-@pytest.mark.parametrize(
-    ("values", "sentence"),
-    [
-        (
-            {"reach": "loopback_only", "from_here": "refused"},
-            "only programs on the server itself can connect: sshd put port 12345 on its own "
-            "loopback; its GatewayPorts decides that (-g is for -L and -D)",
-        ),
-        (
-            {"reach": "half_bound", "bound": ["::"]},
-            "port 12345 is only half ours: sshd listens on ::, something else holds the rest",
-        ),
-        (
-            {"reach": "exposed", "bound": ["0.0.0.0", "::"]},
-            "open wider than asked: sshd listens on 0.0.0.0, ::; its GatewayPorts "
-            '"yes" overrides the address that was asked for',
-        ),
-        (
-            {"from_here": "refused", "reach": "as_asked"},
-            "refused from here, though it listens as asked",
-        ),
-        ({"from_here": "timeout"}, "no answer from here"),
-        (
-            {"target": "refused"},
-            "nothing answers on localhost:8080 on this machine: the tunnel is fine and serves "
-            "again as soon as the program does",
-        ),
-        (
-            {"target": "refused", "connect_host": "192.0.2.30", "connect_port": 22},
-            "nothing answers on 192.0.2.30:22: the tunnel is fine and serves "
-            "again as soon as the program does",
-        ),
-        (
-            {"target": "refused", "kind": "local"},
-            "nothing answers on localhost:8080: the tunnel is fine and serves "
-            "again as soon as the program does",
-        ),
-    ],
-)
-def test_what_is_not_as_asked_is_one_sentence(values: dict[str, Any], sentence: str) -> None:
-    assert words.troubles(forward(**values)) == [sentence]
-    assert words.state_word(tunnel("web", forwards=[forward(), forward(**values)])) == "up, but"
-
-
-@pytest.mark.parametrize("reach", ["checking", "as_asked", "unknown"])
-def test_what_is_not_known_is_no_trouble(reach: str) -> None:
-    assert words.troubles(forward(reach=reach, reach_reason="the account has no shell")) == []
-
-
-def test_the_reason_of_the_look_is_told() -> None:
-    (sentence,) = words.troubles(forward(reach="half_bound", reach_reason="nginx has 0.0.0.0"))
-    assert sentence.endswith("something else holds the rest (nginx has 0.0.0.0)")
-
-
-@pytest.mark.parametrize(
-    ("values", "listen", "connect"),
-    [
-        ({}, "vps.example.com:12345", "localhost:8080"),
-        ({"connect_path": "/run/web.sock", "connect_port": None}, None, "/run/web.sock"),
-        ({"connect_port": None, "connect_host": None}, None, "SOCKS proxy"),
-        ({"connect_host": "::1"}, None, "[::1]:8080"),
-        ({"address": None}, "*:12345", None),
-        ({"address": None, "listen_host": "::1"}, "[::1]:12345", None),
-        ({"address": None, "listen_port": 0}, "a port that the server chooses", None),
-        ({"address": None, "listen_port": None, "listen_path": "/r.sock"}, "/r.sock", None),
-        ({"kind": "local", "address": "localhost:5432"}, "-L localhost:5432", None),
-        (
-            {"kind": "dynamic", "address": None, "listen_host": None, "connect_port": None},
-            "-D localhost:12345",
-            "SOCKS proxy",
-        ),
-    ],
-)
-def test_both_ends(values: dict[str, Any], listen: str | None, connect: str | None) -> None:
-    if listen:
-        assert words.listen_text(forward(**values)) == listen
-    if connect:
-        assert words.connect_text(forward(**values)) == connect
 
 
 def test_counts_keep_their_order_and_leave_out_the_zeros() -> None:

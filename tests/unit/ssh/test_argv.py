@@ -58,7 +58,10 @@ TOLD_TO_SSH = {
     *("user", "port", "identity_file", "proxy_jump", "ssh_config", "ssh_options"),
     *("server_alive_interval", "server_alive_count_max", "connect_timeout"),
 }
-NOT_FOR_SSH = {"description", "restart_max_delay", "autostart"}
+NOT_FOR_SSH = {
+    *("description", "restart_max_delay", "autostart"),
+    *("probe_interval", "run_on_server", "reclaim"),
+}
 
 
 def profile(**values: Any) -> Profile:

@@ -27,8 +27,8 @@ from tests.unit.ssh.recorded import (
     was_up,
 )
 
-# Decided by the loop, or by an end without words.
-WORDLESS = {"start_timeout", "spawn_failed", "ended", "unknown"}
+# Decided by us, or by an end without words.
+WORDLESS = {"start_timeout", "spawn_failed", "line_dead", "ended", "unknown"}
 # Told by what led to the end: no line of ssh's names it.
 INFERRED = {
     *("passphrase_needed", "second_factor_needed", "closed_during_sign_in"),

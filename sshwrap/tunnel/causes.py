@@ -1,0 +1,34 @@
+"""Why a tunnel's ssh has ended, or is ended: the catalogue's words for this profile."""
+
+from __future__ import annotations
+
+from sshwrap.profile.model import Profile
+from sshwrap.ssh.failure import Failure, failure, judge_exit
+from sshwrap.tunnel.events import Exited
+from sshwrap.tunnel.model import Tunnel
+
+
+def judge(tunnel: Tunnel, event: Exited, *, was_up: bool) -> Failure:
+    return judge_exit(
+        tunnel.evidence,
+        exit_status=event.status,
+        signal=event.signal,
+        was_up=was_up,
+        destination=destination_of(tunnel.profile),
+        profile=tunnel.profile.name,
+    )
+
+
+def failure_of(tunnel: Tunnel, kind: str, said: str) -> Failure:
+    destination = destination_of(tunnel.profile)
+    return failure(kind, destination=destination, profile=tunnel.profile.name, said=said)
+
+
+def destination_of(profile: Profile) -> str:
+    """As a person would type it behind `ssh`, so that advice can be pasted."""
+    given = profile.destination
+    return f"{profile.user}@{given}" if profile.user and "@" not in given else given
+
+
+def last_words(tunnel: Tunnel) -> str:
+    return tunnel.evidence[-1].said if tunnel.evidence else ""
