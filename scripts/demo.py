@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -180,7 +181,8 @@ def tell(stage: Stage) -> None:
     show_command("cat profiles.toml")
     show(stage.profiles.read_text())
 
-    say("3. Up, in the background. The command returns when ssh has confirmed the forward.")
+    say("""3. Up, in the background. The command returns when ssh has confirmed the forward and
+        sshwrap has looked, on the server, who listens there.""")
     stage.sshwrap("up", "-d", "web")
     stage.visit()
 
@@ -204,13 +206,59 @@ def tell(stage: Stage) -> None:
     stage.visit()
     show(f"served again {time.monotonic() - began:.1f} s after the server's return")
 
-    say("6. What sshwrap says now, and what it remembers.")
-    stage.sshwrap("status")
+    tell_of_half_a_port(stage)
+
+    say("7. What sshwrap remembers.")
     stage.sshwrap("logs", "web")
 
-    say("7. Down.")
+    say("8. Down.")
     stage.sshwrap("down", "web")
     assert stage.page() is None, "nobody is served any more"
+
+
+def tell_of_half_a_port(stage: Stage) -> None:
+    say("""6. Another program takes the IPv4 half of the port. ssh reports success all the same; who
+        looks sees it, and asks for the missing half until it is free.""")
+    if not has_ipv6():
+        show("(left out: this machine has no IPv6 on loopback)")
+        return
+    stage.sshwrap("down", "web")
+    show_command(f"another program listens on {IPV4}:{stage.port}")
+    other = wait_for(lambda: listen(stage.port), within=WITHIN, what="the port is free")
+    try:
+        stage.sshwrap("up", "-d", "web", expected=1)
+    finally:
+        other.close()
+    show_command("the other program ends")
+    began = time.monotonic()
+    wait_for(lambda: stage.tunnel()["ok"], within=WITHIN, what="the port is whole")
+    show(f"whole {time.monotonic() - began:.1f} s later, on the same connection")
+    stage.sshwrap("status")
+
+
+IPV4 = "127.0.0.1"
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def listen(port: int) -> socket.socket | None:
+    """A listener on the IPv4 half of that port; None while somebody has it."""
+    other = socket.socket()
+    other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        other.bind((IPV4, port))
+        other.listen()
+    except OSError:
+        other.close()
+        return None
+    return other
 
 
 @contextmanager
