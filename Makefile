@@ -21,10 +21,11 @@ demo: ## the whole story on this machine, in under a minute
 	@.venv/bin/python scripts/demo.py
 
 .PHONY: test
-test: .dev lint types ## everything that has to pass: lint, types, unit, process and sshd tests
+test: .dev lint types ## everything that has to pass: lint, types, unit, process, sshd, netlab
 	$(PYTEST) tests/unit
 	$(PYTEST) tests/process
 	$(PYTEST) tests/sshd -n 2 --dist worksteal
+	$(PYTEST) tests/netlab -n 2 --dist worksteal -rs
 
 .PHONY: lint
 lint: .dev ## ruff: rules and format
@@ -37,11 +38,16 @@ types: .dev ## mypy, strict
 
 .PHONY: netlab
 netlab: .dev ## hosts in network namespaces, NAT and faults (as root, on Linux)
-	$(PYTEST) tests/netlab -n 2 --dist worksteal
+	SSHWRAP_SLOW=1 $(PYTEST) tests/netlab -n 2 --dist worksteal -rs
 
 .PHONY: bench
 bench: ## measure against ssh and autossh, side by side
 	@scripts/bench
+
+FAULTS ?= 1000
+.PHONY: soak
+soak: .dev ## 1000 random faults in a row, two hours (as root, on Linux; FAULTS=50: fewer)
+	@scripts/soak --faults $(FAULTS)
 
 .PHONY: docs
 docs: .dev ## make anew what documents take from the code

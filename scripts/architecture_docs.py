@@ -27,7 +27,14 @@ EVENTS = {
     "Heard": "heard",
     "Exited": "exited",
     "Renew": "reload",
+    "Changed": "forwards changed",
     "Poke": "reconnect now",
+    "Looked": "looked",
+    "Knocked": "knocked",
+    "LineDead": "line dead",
+    "PortHeld": "port held",
+    "Reclaiming": "reclaiming",
+    "Reclaimed": "reclaimed",
 }
 
 
@@ -50,17 +57,17 @@ def diagram() -> str:
 
 
 def table() -> str:
-    """State by event: where it may lead; a dash where the event means nothing there."""
+    """Event by state: where it may lead; a dash where the event means nothing there."""
     rows = [
-        "| state | " + " | ".join(EVENTS.values()) + " |",
-        "| --- |" + " --- |" * len(EVENTS),
+        "| event | " + " | ".join(f"in {state}" for state in State) + " |",
+        "| --- |" + " --- |" * len(State),
     ]
-    for state in State:
+    for event, word in EVENTS.items():
         cells = []
-        for event in EVENTS:
+        for state in State:
             targets = TRANSITIONS.get((state, event), frozenset())
             cells.append(", ".join(to for to in State if to in targets) or "–")
-        rows.append(f"| **{state}** | " + " | ".join(cells) + " |")
+        rows.append(f"| **{word}** | " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
 

@@ -69,6 +69,12 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         "scripts/record-openssh); default: this machine's own",
     )
     up_.add_argument("--no-nat", action="store_true", help="the home has a public address")
+    up_.add_argument(
+        "--loose-nat",
+        action="store_true",
+        help="the router takes up connections that it does not know: after an address change "
+        "the server says RST",
+    )
     up_.add_argument("--no-ipv6", action="store_true", help="nobody has an address of IPv6")
     command("down", down, "everything is gone")
     command("status", status, "addresses, who listens, which faults last")
@@ -105,7 +111,12 @@ def up(options: argparse.Namespace) -> int:
             raise LabError(reason)
         remove_folder()
         FOLDER.mkdir(mode=0o700)
-        what = {"server": options.server, "nat": not options.no_nat, "ipv6": not options.no_ipv6}
+        what = {
+            "server": options.server,
+            "nat": not options.no_nat,
+            "strict": not options.loose_nat,
+            "ipv6": not options.no_ipv6,
+        }
         with LOG.open("w") as log:
             keeper = subprocess.Popen(
                 [sys.executable, "-m", "scripts.lab", "keep", json.dumps(what)],

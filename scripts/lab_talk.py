@@ -12,16 +12,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.netlab import runtime
+from tests.netlab.clocks import missing_for_suspend
 from tests.netlab.faults import Faults
 from tests.netlab.lab import SERVER4, SERVER6, VISITOR4, Lab
 from tests.netlab.server import Value
 from tests.support.processes import Process
 
-REPOSITORY = Path(__file__).parents[1]
 PROFILES = """# The lab's example; the page is at localhost:8080.
 [profile.web]
 destination = "tunnel@vps.example.com"
 remote_forward = "*:12345:localhost:8080"
+"""
+# Of the checkout, where an account without rights can read it as well.
+SSHWRAP = f"""#!/bin/sh
+exec {runtime.PYTHON} -m sshwrap "$@"
 """
 
 
@@ -40,9 +45,11 @@ class Talk:
         }
 
     def furnish(self) -> None:
-        """A page, a profile, and an sshd that lets everybody in."""
+        """A page, a profile, `sshwrap`, and an sshd that gives a port to everybody."""
         self.lab.server.start_sshd(GatewayPorts="clientspecified")
         self.lab.serve_page(8080, "hello from home")
+        self.lab.home.put("/srv/bin", None, mode=0o755)
+        self.lab.home.put("/srv/bin/sshwrap", SSHWRAP, mode=0o755)
         for account in ("root", "you"):
             home = self.lab.home.accounts[account].home
             for folder in (f"{home}/.config", f"{home}/.config/sshwrap"):
@@ -63,7 +70,8 @@ class Talk:
             raise ValueError(f"no account {account!r} at {name}: {', '.join(host.accounts)}")
         tools = name == "visitor" and command[0] == sys.executable
         env = host.environ(account)
-        env["PATH"] = f"{REPOSITORY}/.venv/bin:{env['PATH']}" if name == "home" else env["PATH"]
+        if name == "home":
+            env |= runtime.environment() | {"PATH": f"/srv/bin:{env['PATH']}"}
         env["PS1"] = rf"[lab] {account}@{name}:\w\$ "
         argv = host.enter(*command, account=account, tools=tools)
         return json.dumps({"argv": argv, "env": env})
@@ -185,11 +193,42 @@ def _delay(talk: Talk, words: Sequence[str]) -> None:
     talk.lab.faults.delay(seconds)
 
 
+def _address(talk: Talk, words: Sequence[str]) -> None:
+    if words not in ([], ["home"]):
+        raise ValueError(f"{words[0]!r} is not home (scripts/lab fault address_change [home])")
+    talk.lab.faults.address_change(home=bool(words))
+
+
+def _suspend(talk: Talk, _: Sequence[str]) -> str:
+    talk.lab.faults.suspend()
+    return (
+        "faults: suspend\n"
+        "(a shell takes what it had in front for stopped: after `fault wake` type fg there)"
+    )
+
+
+def _wake(talk: Talk, words: Sequence[str]) -> None:
+    slept = words[0] if words else "600"
+    if not slept.isdecimal():
+        raise ValueError(f"{slept!r} is no number of seconds")
+    if int(slept) and (reason := missing_for_suspend()) is not None:
+        raise ValueError(f"{reason} (scripts/lab fault wake 0: its clock does not tell)")
+    try:
+        talk.lab.faults.wake(int(slept))
+    except PermissionError:
+        raise ValueError(
+            "only root's sshwrap can be told how long it has slept (fault wake 0 does not tell it)"
+        ) from None
+
+
 def _hold(talk: Talk, words: Sequence[str]) -> None:
     families = words[1] if len(words) > 1 else "both"
     if families not in ("v4", "v6", "both"):
         raise ValueError(f"{families!r} is none of v4, v6 and both")
-    talk.lab.faults.hold_port(int(words[0]), families)
+    port = int(words[0])
+    ours = talk.lab.server.sessions() and talk.lab.server.listeners(port) and port != 22
+    hold = talk.lab.faults.take_port if ours else talk.lab.faults.hold_port
+    hold(port, families)
 
 
 def _release(talk: Talk, words: Sequence[str]) -> None:
@@ -207,7 +246,14 @@ VERBS = (
     Verb("delay SECONDS", "a round trip takes that much longer; 0: no more", _delay, 1, 1),
     Verb("no_route", "the home has no way out", _plain(Faults.no_route)),
     Verb("route", "it has again", _plain(Faults.route)),
-    Verb("address_change", "the home gets another public address", _plain(Faults.address_change)),
+    Verb("cable_out", "the home's cable is out", _plain(Faults.cable_out)),
+    Verb("cable_in", "it is in again", _plain(Faults.cable_in)),
+    Verb("address_change [home]", "another public address; home: and network", _address, 0, 1),
+    Verb("suspend", "the home sleeps", _suspend),
+    Verb("wake [SECONDS]", "it goes on, having slept that long by root's clock", _wake, 0, 1),
+    Verb("home_off", "the home loses its power", _plain(Faults.home_off)),
+    Verb("home_on", "it has booted, without a tunnel", _plain(Faults.home_on)),
+    Verb("home_reboot", "off and on", _plain(Faults.home_reboot)),
     Verb("server_off", "the server loses its power", _plain(Faults.server_off)),
     Verb("server_on", "it has booted", _plain(Faults.server_on)),
     Verb("server_reboot", "off and on", _plain(Faults.server_reboot)),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
+import time
 from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sshwrap.commands.choose import choose
@@ -21,6 +23,8 @@ from sshwrap.supervisor.wanted import read_wanted, remove_wanted
 
 PART_BYTES = ipc.REQUEST_BYTES // 4
 STOP_WITHIN = 15.0  # TERM, then KILL after 5 s, and the answer
+CHANGE_WITHIN = 60.0  # forwards changed live, each within what the supervisor gives it
+NAMES_SHOWN = 5  # of those that were not touched
 
 
 def ask(keeper: Keeper, request: dict[str, Any], *, timeout: float = STOP_WITHIN) -> dict[str, Any]:
@@ -118,26 +122,79 @@ def restart(options: Namespace, places: Places) -> int:
 
 
 def reload(options: Namespace, places: Places) -> int:
-    """Take over what was edited. A faulty file changes nothing and says so."""
+    """Take over what was edited, and say of each what became of it. A faulty file changes nothing
+    and says so."""
     view = overview(places, os.environ)
     _refuse_silent(view)
     running = [name for keeper in view.keepers for name in keeper.tunnels]
     names = choose(options.names, running, what="running tunnel") if options.names else running
     orders = _orders_of(places, view, names, missing_is_fault=False)
-    changed: list[str] = []
+    said: dict[str, str | None] = {}
     for keeper in view.keepers:
         mine = [order for name, order in orders.items() if name in keeper.tunnels]
-        for answer in ask_in_parts(keeper, {"op": "reload"}, mine) if mine else ():
-            changed += answer["changed"]
+        if mine:
+            said |= _reload(keeper, mine)
     gone = [name for name in names if name not in orders]
+    late = [name for name, text in said.items() if text is None]
     if not options.quiet:
-        for name in changed:
-            note(f"{name}: takes over the edited profile")
+        for name, text in said.items():
+            note(f"{name}: {text or f'no verdict within {CHANGE_WITHIN:g} s'}")
         for name in gone:
             note(f"{name}: no longer in the profiles file, and still up; sshwrap down {name}")
-        if not changed and not gone:
+        if said:
+            _tell_untouched([name for name in orders if name not in said])
+        elif not gone:
             note("nothing has changed")
-    return int(ExitStatus.OK)
+    return int(ExitStatus.NOT_AS_WANTED if late else ExitStatus.OK)
+
+
+def _reload(keeper: Keeper, orders: Sequence[Order]) -> dict[str, str | None]:
+    """What became of each that was edited, in the words of its journal; None: not in time."""
+    names = [order.profile.name for order in orders]
+    request = {"v": ipc.VERSION, "op": "watch", "names": names}
+    said: dict[str, list[str]] = {}
+    renewing: set[str] = set()
+    try:
+        watching = ipc.stream(keeper.path, request, STOP_WITHIN)
+    except ipc.IpcError as error:
+        raise UserError(
+            f"the supervisor (pid {keeper.pid}) did not do it", said=str(error)
+        ) from None
+    try:
+        messages = watching.receive()  # from here on it tells: what is done at once is news too
+        for answer in ask_in_parts(keeper, {"op": "reload"}, orders):
+            said |= {name: [] for name in answer["changed"]}
+        deadline = time.monotonic() + CHANGE_WITHIN
+        while True:
+            for message in messages:
+                for entry in message.get("events", ()):
+                    if entry["event"] == "changed" and entry["profile"] in said:
+                        said[entry["profile"]].append(entry["text"])
+                for tunnel in message.get("tunnels", ()):
+                    change = renewing.add if tunnel.get("_renewing") else renewing.discard
+                    change(tunnel["profile"])
+            pending = {name for name in said if name in renewing or not said[name]}
+            if not pending or watching.ended or not _more(watching, deadline):
+                break
+            messages = watching.ready()
+    except ipc.IpcError as error:
+        raise UserError("the supervisor does not make sense", said=str(error)) from None
+    finally:
+        watching.close()
+    return {
+        name: None if name in pending else "; then ".join(texts) for name, texts in said.items()
+    }
+
+
+def _more(watching: ipc.Stream, deadline: float) -> bool:
+    left = deadline - time.monotonic()
+    return left > 0 and bool(select.select([watching], [], [], left)[0])
+
+
+def _tell_untouched(names: Sequence[str]) -> None:
+    if names:
+        who = ", ".join(names) if len(names) <= NAMES_SHOWN else f"{len(names)} others"
+        note(f"{who}: unchanged")
 
 
 def _orders_of(

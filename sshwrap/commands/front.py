@@ -45,7 +45,7 @@ class Screen:
 
     def entry(self, entry: dict[str, Any]) -> None:
         """News: above the view, or as a line."""
-        if self._quiet and entry["event"] not in ("down", "needs_person", "notice"):
+        if self._quiet and entry["event"] not in ("down", "needs_person", "notice", "reach"):
             return
         if self._view is not None:
             if entry["event"] not in ("wanted", "unwanted"):

@@ -313,6 +313,8 @@ class Verdicts:
         tried = tunnel["state"] == "waiting" and tunnel["failure"] is not None
         if tunnel.get("_reclaiming") or tunnel.get("_seconds_to_attempt") == 0.0:
             tried = False  # what it knows by now it is just mending
+        if tunnel.get("_renewing"):
+            return  # up, with what was asked for before
         if tunnel["state"] == "up" and tunnel.get("_knocking"):
             return  # whether it answers from here is part of the verdict
         if tunnel["state"] in ("up", "failed", "down") or (tried and tunnel["attempt"] > 0):

@@ -4,25 +4,28 @@ Laws. Everything goes over the tunnel's own control socket: no new sign-in. The 
 decides the reach; who is only known to be of our account is told apart by a connection from the
 server. A tunnel that shows nothing is served all the same: "unknown, because". Our own connections
 are nobody's visits. What is missing of a half-bound forward is asked for again until it is had.
+While forwards are changed nothing is told of them; what is asked of one finds it where it stands by
+then, or not at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from ipaddress import ip_address
+from functools import partial
 from typing import TYPE_CHECKING
 
-from sshwrap.profile.forward import Kind
+from sshwrap.profile.forward import Forward, Kind
 from sshwrap.ssh.evidence import Evidence, Progress
 from sshwrap.ssh.look import Look, Owner
 from sshwrap.ssh.mux import Added, Refused, Unknown, Why
 from sshwrap.ssh.probe import Found, Probed
-from sshwrap.supervisor.control import Control
+from sshwrap.supervisor.changing import Change, Keys, Spellings
+from sshwrap.supervisor.control import LOOK_SECONDS, Control
 from sshwrap.supervisor.doubt import Doubt
 from sshwrap.supervisor.knocks import Knocks
 from sshwrap.supervisor.unacked import SshSocket
 from sshwrap.tunnel.doubt import Why as Doubtful
-from sshwrap.tunnel.events import Knocked, LineDead, Looked
+from sshwrap.tunnel.events import Changed, ChangeForwards, Knocked, LineDead, Looked
 from sshwrap.tunnel.model import ForwardState, State
 from sshwrap.tunnel.reach import (
     HALF_BOUND,
@@ -33,6 +36,14 @@ from sshwrap.tunnel.reach import (
     judge_reach,
     missing_half,
     where_to_probe,
+)
+from sshwrap.tunnel.where import (
+    as_number,
+    bound_of,
+    loopback_of,
+    may_probe,
+    port_of,
+    visitors_address,
 )
 
 if TYPE_CHECKING:
@@ -45,10 +56,9 @@ if TYPE_CHECKING:
     from sshwrap.supervisor.unit import Unit
 
 HEAL_SOON, HEAL_PATIENCE, HEAL_LATER = 1.0, 180.0, 5.0
-LOOK_AGAIN = 30.0  # where the answer was none that will last
+LOOK_AGAIN = (30.0, 300.0, 3600.0)  # a slow login shell; each time it costs the server a session
+PATIENT_LOOK = 15.0  # seconds, where nothing waits for it
 KNOCK_AGAIN = 60.0  # while nobody opens: a firewall may be put right
-SSHD_PORT = 22  # it would count a connection that says nothing against whoever comes that way
-EVERYBODY = ("*", "0.0.0.0", "::")  # noqa: S104 - names, nothing is bound here
 
 
 class Attendant:
@@ -67,8 +77,8 @@ class Attendant:
         self._keeper = keeper
         self._loop = keeper.loop
         self._control = Control(control_path, program[1], environ, loop=keeper.loop)
-        self._knocks = Knocks(keeper.loop, on_answer=self._knocked, on_target=self._target)
-        self._key_options = ""
+        self._knocks = Knocks(keeper.loop, on_answer=self._knocked, on_target=self._reached)
+        unit.key_options = ""
         self._server: tuple[str, int] | None = None  # where ssh has signed in, as a number
         self._seen: Look | Unknown | None = None
         self._probed: list[dict[str, Probed]] = []
@@ -76,8 +86,14 @@ class Attendant:
         self._pid = pid
         self._doubt: Doubt | None = None
         self._socket: SshSocket | None = None
+        self._silent_looks = 0
         self._half_since: float | None = None  # monotonic
         self._adding = 0
+        self._spellings = Spellings()
+        self._change: Change | None = None
+        self._to_change: ChangeForwards | None = None  # under way, or waiting for a heal
+        self._keys = Keys(len(unit.tunnel.forwards))
+        self._question = 0  # answers to an earlier one are of no more use
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._closed = False
 
@@ -87,6 +103,8 @@ class Attendant:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+        if self._change is not None:
+            self._change.close()
         self._control.close()
         self._knocks.close()
         if self._doubt is not None:
@@ -107,7 +125,7 @@ class Attendant:
     def hear(self, evidence: Evidence) -> bool:
         """A line of the log; True where it is about a connection of our own alone."""
         if evidence.kind == Progress.KEY_OPTIONS:
-            self._key_options += " " + (evidence.get("options") or "")
+            self._unit.key_options += " " + (evidence.get("options") or "")
         elif evidence.kind == Progress.AUTHENTICATED:
             address, port = evidence.get("address"), evidence.get("port")
             if address is not None and port is not None:
@@ -120,6 +138,15 @@ class Attendant:
 
     def look(self) -> None:
         """See what ssh's confirmation came to, and tell it with Looked."""
+        if self._to_change is not None:
+            return  # which looks itself, at the end
+        self._question += 1
+        question = self._question
+
+        def looked(seen: Look | Unknown) -> None:
+            if question == self._question:
+                self._looked(seen)
+
         remote = [s for s in self._forwards() if s.forward.kind is Kind.REMOTE]
         ports = {port for s in remote if (port := port_of(s))}
         paths = [s.forward.listen_path for s in remote if s.forward.listen_path is not None]
@@ -128,8 +155,9 @@ class Attendant:
         elif not self._unit.order.profile.run_on_server:
             self._looked(Unknown(Why.REFUSED, "run_on_server is false"))
         else:
-            options = self._key_options
-            self._control.look(ports, self._looked, paths=paths, key_options=options)
+            options = self._unit.key_options
+            deadline = PATIENT_LOOK if self._unit.tunnel.state is State.UP else LOOK_SECONDS
+            self._control.look(ports, looked, paths=paths, key_options=options, deadline=deadline)
 
     def _looked(self, seen: Look | Unknown) -> None:
         self._seen = seen
@@ -144,8 +172,15 @@ class Attendant:
             for address in self._doubtful(state, seen)
         ]
         self._unasked = len(asked)
+        self._question += 1
+        question = self._question
+
+        def probed(index: int, address: str, one: Probed) -> None:
+            if question == self._question:
+                self._reach_probed(index, address, one)
+
         for index, address in asked:
-            self._probe(index, address, self._reach_probed)
+            self._probe(index, address, probed)
         if not asked:
             self._tell_reach()
 
@@ -164,16 +199,13 @@ class Attendant:
         )
 
     def _reach_probed(self, index: int, address: str, probed: Probed) -> None:
-        if index < len(self._probed):
-            self._probed[index][address] = probed
+        self._probed[index][address] = probed
         self._unasked -= 1
         if self._unasked == 0:
             self._tell_reach()
 
     def _tell_reach(self) -> None:
         forwards = self._forwards()
-        if len(self._probed) != len(forwards):
-            return  # of other forwards: another look is under way
         pairs = zip(forwards, self._probed, strict=True)
         reaches = tuple(self._judge(state, probed) for state, probed in pairs)
         was_up = self._unit.tunnel.state is State.UP
@@ -183,7 +215,9 @@ class Attendant:
             return
         self._plan_healing(reaches)
         if isinstance(self._seen, Unknown) and self._seen.why is Why.SILENT:
-            self._later("look", LOOK_AGAIN, self.look)
+            self._silent_looks += 1
+            pause = LOOK_AGAIN[min(self._silent_looks, len(LOOK_AGAIN)) - 1]
+            self._later("look", pause, self.look)
         if is_news:
             self.knock()
 
@@ -216,27 +250,80 @@ class Attendant:
         """Ask for what is missing; granted, it is looked at: sshd's word is not enough."""
         granted = False
 
-        def answered(answer: Added | Refused | Unknown) -> None:
+        def answered(state: ForwardState, half: Forward, answer: Added | Refused | Unknown) -> None:
             nonlocal granted
             granted = granted or isinstance(answer, Added)
+            if not isinstance(answer, Refused):  # without an answer it may be granted still
+                self._spellings.also(state.forward, half)
             self._adding -= 1
             if self._adding:
                 return
-            if granted:
+            if self._to_change is not None:
+                self._begin_change()
+            elif granted:
                 self.look()
             else:
                 self._plan_healing([s.reach for s in self._forwards() if s.reach is not None])
 
         missing = [
-            half
+            (state, half)
             for state, probed in zip(self._forwards(), self._probed, strict=False)
             if state.reach is not None
             and state.reach.reach == HALF_BOUND
-            and (half := missing_half(state.forward, state.allocated_port, _have(state, probed)))
+            and (half := missing_half(state.forward, state.allocated_port, bound_of(state, probed)))
         ]
         self._adding = len(missing)
-        for half in missing:
-            self._control.add(half, answered)
+        for state, half in missing:
+            self._control.add(half, partial(answered, state, half))
+
+    # --- other forwards on this connection -----------------------------------
+
+    def change(self, asked: ChangeForwards) -> None:
+        """Change them, and tell what became of it with Changed."""
+        self._question += 1
+        for name, what in (("heal", self._heal), ("knock", self.knock)):
+            self._later(name, None, what)
+        self._to_change = asked
+        if not self._adding:
+            self._begin_change()
+
+    def _begin_change(self) -> None:
+        if self._to_change is None:
+            return
+        states = self._forwards()
+        seen = self._seen if any(s.forward.kind is Kind.REMOTE for s in states) else None
+        if not self._unit.order.profile.run_on_server:
+            seen = Unknown(Why.REFUSED, "run_on_server is false")
+        self._change = Change(
+            self._loop,
+            self._control,
+            self._to_change,
+            states,
+            self._spellings,
+            seen=seen,
+            key_options=self._unit.key_options,
+            on_done=self._changed,
+        )
+
+    def _changed(self, changed: Changed, seen: Look | None) -> None:
+        self._change = self._to_change = None
+        self._keeper.apply(self._unit, changed)
+        if self._closed or self._to_change is not None or self._unit.tunnel.state is not State.UP:
+            return
+        if seen is not None:
+            self._looked(seen)
+        else:
+            self.look()
+        self.knock()
+        if not self._knocks.is_knocking:
+            self._probe_first()
+
+    def rearranged(self, before: Sequence[int | None]) -> None:
+        """Its forwards are others: `before[i]` is where the i-th stood; None: it is new."""
+        self._question += 1
+        self._keys.rearrange(before)
+        old = dict(enumerate(self._probed))
+        self._probed = [{} if at is None else old.get(at, {}) for at in before]
 
     # --- it is up ------------------------------------------------------------
 
@@ -251,28 +338,18 @@ class Attendant:
     def knock(self) -> None:
         """One connection to the address that visitors use, for each forward that has one."""
         self._later("knock", None, self.knock)
-        for index, state in enumerate(self._forwards()):
-            address = self._visitors_address(state)
-            if address is not None:
-                self._knocks.knock(index, address, port_of(state) or 0)
-
-    def _visitors_address(self, state: ForwardState) -> str | None:
-        """As a number; None where nobody from outside is meant to come, or no number is known."""
-        forward, reach = state.forward, state.reach
-        if forward.kind is not Kind.REMOTE or forward.listen_path is not None:
-            return None
-        if not port_of(state):
-            return None
+        if self._to_change is not None:
+            return  # it is done once more when that is
         server = as_number(self._unit.order.hostname) or (self._server and self._server[0])
-        if forward.listen_host is None:
-            bound = (reach.bound if reach is not None else None) or ()
-            return server if any(not ip_address(one).is_loopback for one in bound) else None
-        if forward.listen_host in EVERYBODY:
-            return server
-        host = as_number(forward.listen_host)
-        return None if host is None or ip_address(host).is_loopback else host
+        for index, state in enumerate(self._forwards()):
+            address = visitors_address(state, server)
+            if address is not None:
+                self._knocks.knock(self._keys[index], address, port_of(state) or 0)
 
-    def _knocked(self, index: int, outcome: str, milliseconds: float | None) -> None:
+    def _knocked(self, key: int, outcome: str, milliseconds: float) -> None:
+        index = self._keys.place(key)
+        if index is None or self._to_change is not None:
+            return
         self._keeper.apply(self._unit, Knocked(index, outcome, milliseconds))
         self._keeper.changed(self._unit, 0.0)
         if self._closed:
@@ -289,6 +366,11 @@ class Attendant:
             seen = any(one.found is Found.OURS for one in probed.values())
             if not seen and self._unit.traffic.rows[index].target == "unknown":
                 self._probe_loop(index, state)
+
+    def renewed(self) -> None:
+        """The profile was read anew, and this ssh goes on."""
+        if self._unit.tunnel.state is State.UP:
+            self._plan_probe()
 
     def _plan_probe(self) -> None:
         interval = self._unit.order.profile.probe_interval
@@ -312,12 +394,15 @@ class Attendant:
     def _probe(
         self, index: int, address: str, on_probed: Callable[[int, str, Probed], None]
     ) -> None:
-        state = self._forwards()[index]
+        state, key = self._forwards()[index], self._keys[index]
 
         def done(probed: Probed) -> None:
+            place = self._keys.place(key)
+            if place is None:
+                return
             if probed.target != "unknown":
-                self._target(index, probed.target, probed.said)
-            on_probed(index, address, probed)
+                self._target(place, probed.target, probed.said)
+            on_probed(place, address, probed)
 
         self._control.probe(state.forward, address, port_of(state) or 0, done)
 
@@ -364,10 +449,14 @@ class Attendant:
     def _forwards(self) -> tuple[ForwardState, ...]:
         return self._unit.tunnel.forwards
 
+    def _reached(self, key: int, target: str, said: str) -> None:
+        index = self._keys.place(key)
+        if index is not None:
+            self._target(index, target, said)
+
     def _target(self, index: int, target: str, said: str) -> None:
         unit = self._unit
-        if index < len(unit.traffic.rows):
-            self._keeper.target(unit, unit.traffic.probed(index, target, said))
+        self._keeper.target(unit, unit.traffic.probed(index, target, said))
 
     def _later(self, name: str, delay: float | None, what: Callable[[], None]) -> None:
         """Once, `delay` seconds from now; it takes the place of an earlier one of this name."""
@@ -380,35 +469,3 @@ class Attendant:
     def _now_due(self, name: str, what: Callable[[], None]) -> None:
         self._timers.pop(name, None)
         what()
-
-
-def port_of(state: ForwardState) -> int | None:
-    """The TCP port that it listens on; None for a path, or while the server has given none."""
-    return state.allocated_port or state.forward.listen_port or None
-
-
-def may_probe(state: ForwardState) -> bool:
-    """Whether a connection that never says a word does no harm to the target, and tells."""
-    forward = state.forward
-    if forward.kind is not Kind.REMOTE or not port_of(state):
-        return False
-    if forward.connect_path is None and forward.connect_port is None:
-        return False  # SOCKS
-    return forward.connect_port != SSHD_PORT
-
-
-def loopback_of(address: str) -> str:
-    """Where the server reaches a listener on this address."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104
-
-
-def as_number(host: str) -> str | None:
-    try:
-        return str(ip_address(host))
-    except ValueError:
-        return None
-
-
-def _have(state: ForwardState, probed: Mapping[str, Probed]) -> tuple[str, ...]:
-    bound = state.reach.bound if state.reach is not None else None
-    return bound or tuple(at for at, one in probed.items() if one.found is Found.OURS)

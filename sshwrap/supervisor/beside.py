@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from sshwrap.errors import UserError
 from sshwrap.profile.forward import Kind
-from sshwrap.ssh.end import Ended, Outcome, Taken
-from sshwrap.ssh.look import COMMAND, Look, look_script, read_look
+from sshwrap.ssh.end import Ended, Outcome
+from sshwrap.ssh.look import COMMAND, Look, forces_command, look_script, read_look
 from sshwrap.ssh.side import side_argv, side_seconds
 from sshwrap.supervisor.errand import Done, Errand
 from sshwrap.supervisor.reclaim import (
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from sshwrap.supervisor.run import Keeper
     from sshwrap.supervisor.unit import Unit
 
-AGAIN = 30.0  # after a reclaim that had no answer
+AGAIN = 5.0  # after a reclaim that had no answer
+HOLDER_AGAIN = 600.0  # it may be somebody else by then
 LOOK_SECONDS = 10.0
 MOST_SIGN_INS = 4  # to one server at a time; sshd begins to drop at ten (MaxStartups)
 ASK_FROM = "echo $SSH_CONNECTION"  # two plain words to any shell
@@ -51,13 +52,13 @@ class Beside:
         self._loop = keeper.loop
         self._program = program
         self._environ_of = environ_of
-        self._under_way: dict[str, Reclaim | Errand] = {}  # by profile
+        self._under_way: dict[str, tuple[str, Reclaim | Errand]] = {}  # by profile; server
         self._not_before: dict[str, float] = {}
         self._signing_in: Counter[str] = Counter()  # by server
 
     def leave(self, name: str) -> None:
         """It is tried, or nobody wants it: what is asked for it is of no more use."""
-        errand = self._under_way.pop(name, None)
+        errand = self._over(name)
         if isinstance(errand, Reclaim):
             errand.close()
         elif errand is not None:
@@ -85,18 +86,30 @@ class Beside:
 
     # --- the port is taken ---------------------------------------------------
 
-    def port_taken(self, unit: Unit) -> None:
+    def line_died(self, unit: Unit) -> None:
+        """Its session still stands on the server: end that before a try is refused the port."""
+        self.port_taken(unit, may_ask=False)
+
+    def port_taken(self, unit: Unit, *, may_ask: bool = True) -> None:
         """End our own dead session where it may be that; else see whose the port is, once."""
         profile = unit.order.profile
         name = profile.name
         if not profile.run_on_server or name in self._under_way:
             return
+        if forces_command(unit.key_options):
+            return  # a session would run that
         if self._loop.time() < self._not_before.get(name, 0.0):
             return
+        if self._signing_in[unit.order.server] >= MOST_SIGN_INS:
+            return  # the next refusal is soon enough
         places = self._keeper.places
         record = read_record(places, name) if profile.reclaim else None
-        if record is not None and why_not_now(record, unit.order, places) is not None:
+        why_not = None if record is None else why_not_now(record, unit.order, places)
+        if why_not is not None:
             record = None
+            if name not in self._not_before:  # once for an outage
+                text = f"our session of before is left alone: {why_not}"
+                self._keeper.record(unit, {"event": "notice", "text": text})
         try:
             version, path = self._program()
             argv = side_argv(profile, version, COMMAND, ssh=path)
@@ -104,22 +117,33 @@ class Beside:
         except UserError:
             return  # ssh is gone: its next start says so
         if record is None:
-            self._ask_holder(unit, argv, environ)
+            if may_ask:
+                self._ask_holder(unit, argv, environ)
             return
 
         def done(ended: Ended) -> None:
-            self._under_way.pop(name, None)
-            self._reclaimed(unit, ended)
+            self._over(name)
+            self._reclaimed(unit, ended, record.session_uid)
 
         self._keeper.apply(unit, Reclaiming())
-        self._under_way[name] = Reclaim(
-            argv, environ, record, _ports(unit), loop=self._loop, on_done=done
-        )
+        reclaim = Reclaim(argv, environ, record, _ports(unit), loop=self._loop, on_done=done)
+        self._began(unit, reclaim)
 
-    def _reclaimed(self, unit: Unit, ended: Ended) -> None:
+    def _began(self, unit: Unit, errand: Reclaim | Errand) -> None:
+        self._under_way[unit.name] = (unit.order.server, errand)
+        self._signing_in[unit.order.server] += 1
+
+    def _over(self, name: str) -> Reclaim | Errand | None:
+        server, errand = self._under_way.pop(name, (None, None))
+        if server is not None:
+            self._signing_in[server] -= 1
+        return errand
+
+    def _reclaimed(self, unit: Unit, ended: Ended, our_uid: int) -> None:
         name = unit.name
         if ended.outcome in (Outcome.FAILED, Outcome.NO_SHELL):
-            self._not_before[name] = self._loop.time() + AGAIN
+            pause = AGAIN if ended.outcome is Outcome.FAILED else HOLDER_AGAIN
+            self._not_before[name] = self._loop.time() + pause
         else:
             try:
                 remove_record(self._keeper.places, name)
@@ -128,34 +152,30 @@ class Beside:
         ports = " and ".join(str(port) for port in sorted(_ports(unit)))
         text = f"{ended.reason}{': ' + ended.said if ended.said else ''}"
         if ended.outcome is Outcome.ENDED:
-            text = f"our dead session still held port {ports}: {ended.reason}"
+            how = ended.reason.replace("our old session on the server", "it")
+            text = f"our dead session still held port {ports}: {how}"
         is_done = ended.outcome in (Outcome.ENDED, Outcome.GONE)
         free = is_done and not ended.taken
         self._keeper.apply(unit, Reclaimed(str(ended.outcome), text, free))
         if ended.taken:
-            self._held(unit, ended.taken, None)
+            self._held(unit, [(one.port, one.uid) for one in ended.taken], our_uid)
 
     def _ask_holder(self, unit: Unit, argv: tuple[str, ...], environ: Mapping[str, str]) -> None:
-        """Whose the port is; a sign-in of its own, so once for an outage."""
+        """Whose the port is; a sign-in of its own, so not at each refusal."""
         name = unit.name
-        if unit.tunnel.streak.count < 2 or name in self._not_before:
-            return
-        self._not_before[name] = (
-            float("inf")
-            if read_record(self._keeper.places, name) is None
-            else self._loop.time() + AGAIN
-        )
+        if unit.tunnel.streak.count < 2:
+            return  # most are free by then
+        self._not_before[name] = self._loop.time() + HOLDER_AGAIN
         nonce = os.urandom(16).hex()
 
         def done(done: Done) -> None:
-            self._under_way.pop(name, None)
+            self._over(name)
             seen = read_look(nonce, done.status, done.out, done.err, timed_out=done.timed_out)
             if isinstance(seen, Look):
-                taken = tuple(Taken(one.port, one.uid or 0) for one in seen.listeners)
-                self._held(unit, taken, seen.uid)
+                self._held(unit, [(one.port, one.uid) for one in seen.listeners], seen.uid)
 
         try:
-            self._under_way[name] = Errand(
+            errand = Errand(
                 argv,
                 environ,
                 loop=self._loop,
@@ -165,9 +185,10 @@ class Beside:
             )
         except OSError:
             return
+        self._began(unit, errand)
 
-    def _held(self, unit: Unit, taken: tuple[Taken, ...], our_uid: int | None) -> None:
-        text = holder_text([(one.port, one.uid) for one in taken], our_uid)
+    def _held(self, unit: Unit, taken: list[tuple[int, int | None]], our_uid: int) -> None:
+        text = holder_text(taken, our_uid)
         if text is not None:
             self._keeper.apply(unit, PortHeld(text))
 

@@ -26,7 +26,7 @@ class _Expected:
         self.index = index
         self.listen_port = str(listen_port)
         self.ends: set[tuple[str, str]] = set()
-        self.channel: str | None = None
+        self.channel: str | None = None  # "" from its visit on until ssh says which
         self.knock: Knock | None = None
         self.until: float | None = None  # None while it is under way
 
@@ -39,7 +39,7 @@ class Knocks:
         self,
         loop: asyncio.AbstractEventLoop,
         *,
-        on_answer: Callable[[int, str, float | None], None],
+        on_answer: Callable[[int, str, float], None],
         on_target: Callable[[int, str, str], None],
     ) -> None:
         self.public: str | None = None  # our address as the server sees it
@@ -74,8 +74,7 @@ class Knocks:
             expected.until = self._loop.time() + LATE
             if answer.outcome != "open" and expected in self._expected:
                 self._expected.remove(expected)
-            is_open = answer.outcome == "open"
-            self._on_answer(index, answer.outcome, answer.milliseconds if is_open else None)
+            self._on_answer(index, answer.outcome, answer.milliseconds)
 
         expected.knock = Knock(self._loop, [address], port, on_local=local, on_answer=answered)
 
@@ -86,6 +85,8 @@ class Knocks:
         match evidence.kind:
             case Progress.VISITOR_OPENED:
                 self._named = self._knocker(evidence, exactly=exactly)
+                if self._named is not None:
+                    self._named.channel = ""  # it gets none where the target's name is unknown
                 return self._named is not None
             case Progress.CHANNEL_NEW if self._named is not None:
                 self._named.channel, self._named = channel, None
@@ -117,14 +118,14 @@ class Knocks:
                 continue
             if (address, port) in one.ends:
                 return one
-            if not exactly and self.public in (None, address):
+            if exactly or any(address == host for host, _ in one.ends):
+                continue  # nothing translates addresses: it is somebody else of this machine
+            if self.public in (None, address):
                 return one
         return None
 
     def _forget_old(self) -> None:
         now = self._loop.time()
         self._expected = [
-            one
-            for one in self._expected
-            if one.channel is not None or one.until is None or one.until > now
+            one for one in self._expected if one.channel or one.until is None or one.until > now
         ]

@@ -18,6 +18,7 @@ from sshwrap.errors import UserError
 from sshwrap.ssh.evidence import Evidence, Progress
 from sshwrap.ssh.look import Look as ServerLook
 from sshwrap.supervisor.beside import Beside, NoSignIn
+from sshwrap.supervisor.changing import FORWARD_KEYS, edited, words_of
 from sshwrap.supervisor.journal import Journal
 from sshwrap.supervisor.lock import holder, try_lock
 from sshwrap.supervisor.order import Order, order_to_json
@@ -31,6 +32,7 @@ from sshwrap.supervisor.wanted import read_wanted, remove_wanted, write_wanted, 
 from sshwrap.tunnel.doubt import Why
 from sshwrap.tunnel.entries import rfc3339
 from sshwrap.tunnel.events import (
+    ChangeForwards,
     Deadline,
     Event,
     HoldDestination,
@@ -49,12 +51,14 @@ from sshwrap.tunnel.events import (
 from sshwrap.tunnel.machine import step
 from sshwrap.tunnel.model import State, new_tunnel
 from sshwrap.tunnel.present import snapshot
+from sshwrap.tunnel.renewal import changes_live, places_before
 from sshwrap.tunnel.traffic import TargetChange, Traffic
 
 if TYPE_CHECKING:
     import asyncio
 
     from sshwrap.paths import Places
+    from sshwrap.tunnel.model import Tunnel
 
 JOURNAL_PAUSE = 5.0
 WITHOUT_CHILD = (State.WAITING, State.FAILED)
@@ -117,16 +121,12 @@ class Supervisor:
         self.apply(unit, WantDown(by))
 
     def renew(self, order: Order, *, restart: bool) -> bool:
-        """Take a profile read anew; True where that means another ssh (or `restart` asks it)."""
+        """Take a profile read anew; True where a running ssh has to be told something else, or
+        is restarted as asked. Its journal then says what became of it ("changed")."""
         unit = self.units[order.profile.name]
-        old = unit.order
         # A server that ssh_config now finds elsewhere is as good as another destination.
-        changed = (old.digest, old.added, old.hostname, old.server) != (
-            order.digest,
-            order.added,
-            order.hostname,
-            order.server,
-        )
+        keys = edited(unit.order, order)
+        another = restart or not FORWARD_KEYS.issuperset(keys)
         if unit.order.server != order.server:  # its place in the old server's queue is free
             self._cancel(unit)
             self._signed_in(unit)
@@ -135,13 +135,18 @@ class Supervisor:
             self._schedule(unit)
         if unit.tunnel.wanted:
             self._keep_wanted(unit)
-        if changed or restart:
-            text = "the edited profile was taken over" if changed else "restarted as asked"
+        event = Renew(order.profile, order.added, order.hostname, restart=another)
+        tunnel = unit.tunnel
+        if (keys or restart) and not changes_live(tunnel, event):
+            has_ssh = tunnel.state in (State.STARTING, State.UP)
+            in_place = tunnel.state is State.UP and not another
+            text = words_of(keys, has_ssh=has_ssh, in_place=in_place)
             self.record(unit, {"event": "changed", "text": text})
-        event = Renew(order.profile, order.added, order.hostname, restart=restart or changed)
-        if changed or restart or unit.tunnel.profile != order.profile:
+        if keys or restart or tunnel.profile != order.profile:
             self.apply(unit, event)
-        return changed or restart
+        if unit.run is not None:
+            unit.run.attendant.renewed()
+        return bool(keys) or restart
 
     def poke(self, names: list[str] | None = None, *, restart: bool) -> None:
         for unit in list(self.units.values()):
@@ -266,8 +271,8 @@ class Supervisor:
         before = unit.tunnel
         unit.tunnel, effects = step(before, event, self._now(), self._jitter())
         tunnel = unit.tunnel
-        if len(unit.traffic.rows) != len(tunnel.forwards):
-            unit.traffic.reset(len(tunnel.forwards))
+        if tunnel.forwards is not before.forwards:
+            self._rearrange(unit, before)
         if tunnel.pid is None or tunnel.state is not State.STARTING:
             self._signed_in(unit)
         for effect in effects:
@@ -277,6 +282,9 @@ class Supervisor:
                 case Look():
                     if unit.run is not None:
                         unit.run.attendant.look()
+                case ChangeForwards():
+                    if unit.run is not None:
+                        unit.run.attendant.change(effect)
                 case Signal(number=number):
                     if unit.run is not None:
                         unit.run.signal(number)
@@ -290,6 +298,10 @@ class Supervisor:
             self._cancel(unit)
             self._release(unit)
             return
+        if before.cut is not None and tunnel.state is State.WAITING:
+            self._beside.line_died(unit)
+            if unit.tunnel is not tunnel:
+                return
         if tunnel.deadline != before.deadline or tunnel.state is not before.state:
             self._schedule(unit)
         if tunnel is not before:
@@ -297,6 +309,14 @@ class Supervisor:
         if tunnel.state is State.UP and before.state is not State.UP and unit.run is not None:
             self._beside.forget(unit.name)
             unit.run.attendant.came_up()
+
+    def _rearrange(self, unit: Unit, before: Tunnel) -> None:
+        """What is kept for each forward goes where that stands now."""
+        places = places_before(before, unit.tunnel)
+        if places is not None:
+            unit.traffic.rearrange(places)
+            if unit.run is not None:
+                unit.run.attendant.rearranged(places)
 
     def record(self, unit: Unit, entry: Mapping[str, Any]) -> None:
         full = {"v": 1, "at": rfc3339(time()), "profile": unit.name, **entry}

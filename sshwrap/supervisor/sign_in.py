@@ -1,9 +1,9 @@
 """Liveness by a second sign-in: does the server let us in on a new connection, now?
 
-Laws. It asks for nothing there: no forward, no session, so no shell is needed and no forced command
-is run. What it proves is the way to the server and the server, not the death of an older line: that
-takes the older one's data, still unacknowledged when this one is through. Answered once, from the
-loop, or not at all once closed.
+Laws. It asks for no forward and, without a command, for no session: no shell is needed, and no
+forced command is run. What it proves is the way to the server and the server, not the death of an
+older line: that takes the older one's data, still unacknowledged when this one is through. Answered
+once, from the loop, or not at all once closed.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class SignedIn:
 
 
 class SignIn:
-    """`argv` is of ssh/side.py, without a command; `environ` the whole environment; `deadline` is
-    in seconds from now (side_seconds)."""
+    """`argv` is of ssh/side.py, its command none or `echo $SSH_CONNECTION`; `environ` is the whole
+    environment; `deadline` is in seconds from now (side_seconds)."""
 
     def __init__(
         self,

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 
 class Unit:
-    __slots__ = ("control_path", "journal", "lock", "order", "run", "timer", "traffic", "tunnel")
+    __slots__ = (
+        *("control_path", "journal", "key_options", "lock", "order", "run", "timer", "traffic"),
+        "tunnel",
+    )
 
     def __init__(self, tunnel: Tunnel, order: Order, lock: Lock, journal: Journal) -> None:
         self.tunnel = tunnel
@@ -36,6 +39,7 @@ class Unit:
         self.lock = lock
         self.journal = journal
         self.run: Run | None = None
+        self.key_options = ""  # what the server has said that this key may do, last
         self.control_path: str | None = None
         self.timer: asyncio.TimerHandle | None = None
 

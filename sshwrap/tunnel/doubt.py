@@ -13,11 +13,11 @@ Why a slow but living line is not taken for a dead one:
 - A stall. Retransmissions of the stall itself do not count as lost on a good line; the first one
   after it is answered. If that is far away the sign-in waits for it.
 - Loss. With a share q of packets lost each way a retransmission goes unanswered with 1-(1-q)^2,
-  and a sign-in on which nothing is lost, some 12 exchanges of ours, has (1-q)^24 at the least. For
-  `SLOWLY` both have to happen often in a row: the probability for one keepalive (7 times unheard
-  with the first and its tail loss probe, two sign-ins) is at most 2e-7 for whatever q, and 1e-9 for
-  q = 0.3. ssh's own keepalive, 15 x 3, ends such a line by mistake more than a thousand times
-  as often.
+  and of a sign-in's dozen exchanges none is to lose anything; one that does takes back what those
+  before it have proved. `SLOWLY` wants six packets in a row unheard (with the tail loss probe
+  seven) and two such sign-ins. In 400,000 simulated keepalives each, that was so 0 times with
+  q = 0.1, once with 0.2, 0 times with 0.3; ssh's own keepalive, 15 x 3, ended the same lines 0, 45
+  and 968 times.
 
 `QUICKLY` is enough where something else speaks for it: the machine was suspended, its network
 changed, or the new connection comes from another address than the old one, as after a change of
@@ -218,7 +218,7 @@ def acquitted(doubt: Doubt, now: float) -> Doubt:
 
 def _has_answered(doubt: Doubt, seen: Seen, now: float) -> bool:
     """Since there was a reason; what was under way at that moment does not count."""
-    return seen.unacked == 0 and seen.heard < now - doubt.reason_at - UNDER_WAY
+    return seen.heard < now - doubt.reason_at - UNDER_WAY
 
 
 def patience(why: Why, took: float) -> float:

@@ -63,12 +63,23 @@ class Exited:
 
 @dataclass(frozen=True, slots=True)
 class Renew:
-    """A profile read anew; `restart` where a running ssh was told something else, or on demand."""
+    """A profile read anew; `restart` where a running ssh was told something else, or on demand.
+    Other forwards alone are none: they are changed on the live connection."""
 
     profile: Profile
     added: tuple[Forward, ...]  # what ssh_config adds
     hostname: str
     restart: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What became of ChangeForwards: `trouble` None where all of it is a fact; then a port (where
+    the server chose it) and a reach for each forward that was added, in their order."""
+
+    ports: tuple[int | None, ...]
+    reaches: tuple[Reach, ...]
+    trouble: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +141,7 @@ Event = (
     | Heard
     | Exited
     | Renew
+    | Changed
     | Poke
     | Looked
     | Knocked
@@ -154,6 +166,14 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeForwards:
+    """Take these back and ask for those on the live connection; answer with Changed."""
+
+    removed: tuple[Forward, ...]
+    added: tuple[Forward, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Signal:
     number: int
 
@@ -172,4 +192,4 @@ class HoldDestination:
     seconds: float
 
 
-Effect = Spawn | Look | Signal | Record | HoldDestination
+Effect = Spawn | Look | ChangeForwards | Signal | Record | HoldDestination

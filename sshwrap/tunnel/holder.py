@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
-def holder_text(taken: Iterable[tuple[int, int]], our_uid: int | None) -> str | None:
-    """(port, uid) of listeners that are not this tunnel's -> one sentence; None where there is
-    none. `our_uid` None: it is known that none of them is our own session."""
+def holder_text(taken: Iterable[tuple[int, int | None]], our_uid: int) -> str | None:
+    """(port, uid) of listeners that are not this tunnel's, and the account's own uid -> one
+    sentence; None where there is none."""
     owners: dict[str, set[int]] = {}
     for port, uid in taken:
-        if uid == our_uid:
+        if uid is None:
+            who = "another program"
+        elif uid == our_uid:
             who = "this very account: another tunnel or a dead session of it, or a program"
         elif uid == 0:
             who = "root: a system service, or another account's tunnel"

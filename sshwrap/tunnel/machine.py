@@ -22,6 +22,7 @@ from sshwrap.tunnel.backoff import PORT_SOON, next_delay
 from sshwrap.tunnel.causes import failure_of, judge, last_words
 from sshwrap.tunnel.entries import down_entry, failure_entry, up_entry
 from sshwrap.tunnel.events import (
+    Changed,
     Deadline,
     Effect,
     Event,
@@ -55,7 +56,7 @@ from sshwrap.tunnel.model import (
     unconfirmed,
 )
 from sshwrap.tunnel.ports import allocated
-from sshwrap.tunnel.renewal import renewed
+from sshwrap.tunnel.renewal import settled, taken_over
 from sshwrap.tunnel.seen import with_answer, with_holder, with_reach
 
 LOOK_PATIENCE = 3.0  # a tunnel that serves is not kept waiting for a server that shows nothing
@@ -72,7 +73,7 @@ def step(tunnel: Tunnel, event: Event, now: Moment, jitter: float = 0.0) -> Resu
     handler = _HANDLERS.get((tunnel.state, type(event)))
     if handler is None:  # the event means nothing in this state
         return tunnel, ()
-    return handler(tunnel, event, now, jitter)
+    return settled(*handler(tunnel, event, now, jitter))
 
 
 # --- wanted -----------------------------------------------------------------
@@ -307,13 +308,13 @@ def _port_held(tunnel: Tunnel, event: PortHeld, now: Moment, jitter: float) -> R
 # --- a profile read anew ----------------------------------------------------
 
 
-def _renew(tunnel: Tunnel, event: Renew, now: Moment, jitter: float) -> Result:
-    tunnel = renewed(tunnel, event)
+def _renew(tunnel: Tunnel, event: Renew | Changed, now: Moment, jitter: float) -> Result:
+    tunnel, effects, needs_another = taken_over(tunnel, event)
     if tunnel.state in (State.WAITING, State.FAILED):
-        return _due_now(tunnel, now), ()
-    if tunnel.state in (State.STARTING, State.UP) and event.restart:
-        return _stop(tunnel, now, why=None)
-    return tunnel, ()
+        return _due_now(tunnel, now), effects
+    if needs_another:
+        return _stop(tunnel, now, why=None, first=effects)
+    return tunnel, effects
 
 
 # --- the small parts --------------------------------------------------------
@@ -477,6 +478,7 @@ _TABLE: tuple[tuple[State, type[Event], Callable[..., Result], tuple[State, ...]
     (_U, LineDead, _line_dead, (_X,)),
     (_U, Exited, _exited_up, _RETRIED),
     (_U, Renew, _renew, (_U, _X)),
+    (_U, Changed, _renew, (_U, _X)),
     (_U, Poke, _restart_on_poke, (_U, _X)),
     (_X, WantUp, _want_up, (_X,)),
     (_X, WantDown, _want_down_stopping, (_X,)),

@@ -9,7 +9,7 @@ from sshwrap.profile.forward import Forward, Kind
 from sshwrap.profile.model import Profile
 from sshwrap.ssh.evidence import Evidence
 from sshwrap.ssh.failure import Disposition, Failure
-from sshwrap.tunnel.events import Moment
+from sshwrap.tunnel.events import Moment, Renew
 from sshwrap.tunnel.reach import Reach
 
 EVIDENCE_KEPT = 64
@@ -75,6 +75,8 @@ class Tunnel:
     silent: float = 0.0  # and for how long nothing had come over it, seconds
     holder: str | None = None  # who has the port that we were refused
     reclaiming: bool = False  # our own dead session is being asked to go
+    # Its forwards are being changed while it is up; where that is two, the last one comes next.
+    renewing: tuple[Renew, ...] = ()
     streak: Streak = field(default_factory=Streak)
     away_since: Moment | None = None  # wanted and not up
 
@@ -117,7 +119,8 @@ def broken_laws(tunnel: Tunnel) -> list[str]:
         "reclaiming only while it waits": not tunnel.reclaiming or state is State.WAITING,
         "wanted and away has a beginning": (tunnel.away_since is not None)
         == (tunnel.wanted and state is not State.UP),
-        "bounded": len(tunnel.evidence) <= EVIDENCE_KEPT,
+        "changed live only while it is up": not tunnel.renewing or state is State.UP,
+        "bounded": len(tunnel.evidence) <= EVIDENCE_KEPT and len(tunnel.renewing) <= 2,
     }
     return [law for law, holds in laws.items() if not holds]
 

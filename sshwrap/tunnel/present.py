@@ -64,6 +64,7 @@ def snapshot(
         "_ever_up": tunnel.ever_up,
         "_holder": tunnel.holder,
         "_reclaiming": tunnel.reclaiming,
+        "_renewing": bool(tunnel.renewing),
     }
     result["ok"] = is_ok(result)
     return result

@@ -50,5 +50,5 @@ def with_holder(tunnel: Tunnel, event: PortHeld) -> Result:
     """Who has the port that we were refused; said once."""
     if event.text == tunnel.holder:
         return tunnel, ()
-    record = Record({"event": "notice", "text": event.text})
+    record = Record({"event": "holder", "text": event.text})
     return replace(tunnel, holder=event.text), (record,)

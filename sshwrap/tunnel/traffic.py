@@ -3,7 +3,8 @@
 One tally a tunnel, changed in place: at a thousand visitors a second a new record each would cost
 more than reading the line. Laws: a visitor is counted when ssh says that one came, open while
 ssh's channel for it lives; totals outlive the ssh, open ones do not. The latest address is the
-latest that ssh has told: it names the visitor of a -L or -D only when that one has gone.
+latest that ssh has told: it names the visitor of a -L or -D only when that one has gone. Who came
+by a forward that was taken back since may stay, and is counted no more.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ PENDING_KEPT = 64
 # The name of a freed channel: channels.c:port_open_helper. What a SOCKS visitor wants to reach
 # stands first and may be anything: the last "connect from" is ssh's.
 CAME_FROM = re.compile(r"direct-tcpip: listening port \d+ for .*, connect from (\S+) port \d+ to ")
+
+
+TAKEN_BACK = -1  # the index of a forward that is no more
 
 
 class ForwardTraffic:
@@ -84,6 +88,22 @@ class Traffic:
         self._pending.clear()
         self._channels.clear()
 
+    def rearrange(self, before: Sequence[int | None]) -> None:
+        """Other forwards on the same ssh: `before[i]` is where the i-th stood; None: it is new."""
+        old = self.rows
+        self.rows = [ForwardTraffic() if at is None else old[at] for at in before]
+        now = {at: index for index, at in enumerate(before) if at is not None}
+
+        def moved(visit: _Visit) -> _Visit:
+            return visit._replace(forward=now.get(visit.forward, TAKEN_BACK))
+
+        # Pending ones stay, whatever they came by: ssh names the channels in the same order.
+        self._pending = [moved(visit) for visit in self._pending]
+        channels = {channel: moved(visit) for channel, visit in self._channels.items()}
+        self._channels = {
+            channel: visit for channel, visit in channels.items() if visit.forward != TAKEN_BACK
+        }
+
     def hear(
         self, evidence: Evidence, forwards: Sequence[ForwardState], wall: float
     ) -> TargetChange | None:
@@ -124,8 +144,10 @@ class Traffic:
         if channel is None or not self._pending:
             return
         if (evidence.get("kind") or "") in VISITOR_CHANNELS:
-            visit = self._channels[channel] = self._pending.pop(0)
-            self.rows[visit.forward].open += 1
+            visit = self._pending.pop(0)
+            if visit.forward != TAKEN_BACK:
+                self._channels[channel] = visit
+                self.rows[visit.forward].open += 1
 
     def _left(self, visit: _Visit, evidence: Evidence) -> None:
         row = self.rows[visit.forward]

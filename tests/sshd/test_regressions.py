@@ -38,4 +38,5 @@ def test_ssh_config_finds_the_server_elsewhere(
     wait_for(lambda: (len(before.sessions()), len(after.sessions())) == (0, 1))
     assert "hello" in fetch(port)
     assert tunnel["drops"] == 0
-    assert cli.journal("web", "changed")[0]["text"] == "the edited profile was taken over"
+    said = "restarted, because ssh_config finds the server elsewhere"
+    assert cli.journal("web", "changed")[0]["text"] == said

@@ -65,14 +65,14 @@ def test_rows_stand_in_the_tables_order_and_only_those_that_were_measured() -> N
 
 def test_the_text() -> None:
     found = table(
-        killed={OURS: [0.2, 0.3, 0.4], AUTOSSH: [0.1, 0.2, 12.34], LOOP: [1.0, 1.5, 1.7]},
+        killed={OURS: [0.2, 0.3, 0.4], AUTOSSH: [0.1, 0.2, 12.34], LOOP: [1.5]},
         address={OURS: [7.5, 9.0, None], AUTOSSH: [None] * 3, LOOP: [None] * 3},
     )
     found.skipped = {"suspend": "no clock here"}
     found.failures = ["round 2 could not go on"]
     assert to_lines(found)[1:] == [
         "                                sshwrap              autossh             shell loop",
-        "  ssh killed (KILL)             0.30 (0.20 - 0.40)   0.20 (0.10 - 12.3)  1.50 (1.00 - 1.70)",
+        "  ssh killed (KILL)             0.30 (0.20 - 0.40)   0.20 (0.10 - 12.3)  1.50",
         "  another public address (NAT)  9.00 (7.50 - never)  never (> 90)        never (> 90)",
         "  MISSED  ssh killed (KILL): 0.30 <= 0.20 of autossh, give or take 0.05",
         "  MISSED  another public address (NAT): 9.00 <= 8",

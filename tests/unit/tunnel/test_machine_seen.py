@@ -16,6 +16,7 @@ from sshwrap.tunnel.events import (
     Look,
     Looked,
     Poke,
+    PortHeld,
     Reclaimed,
     Reclaiming,
     Record,
@@ -363,6 +364,20 @@ def test_a_poke_does_not_wait_for_a_reclaim() -> None:
     life.do(Poke(restart=False), 3)
     assert (life.tunnel.state, life.tunnel.reclaiming) == (State.WAITING, False)
     assert life.tunnel.deadline == at(3).mono
+
+
+def test_whose_the_port_is_is_told_once_and_forgotten_when_it_is_had() -> None:
+    life = waiting_for_the_port()
+    for text in ("root's nginx has it", "root's nginx has it", "somebody else has it"):
+        life.do(PortHeld(text), 2.5)
+    assert [entry["text"] for entry in life.entries("holder")] == [
+        "root's nginx has it",
+        "somebody else has it",
+    ]
+    assert life.tunnel.holder == "somebody else has it"
+    life.do(Deadline(), 4)
+    life.come_up(5)
+    assert life.tunnel.holder is None
 
 
 def test_an_order_to_look_is_no_record() -> None:

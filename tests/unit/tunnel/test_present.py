@@ -52,7 +52,10 @@ def test_the_keys_are_those_of_the_contract_in_its_order() -> None:
 def test_what_is_only_for_our_screens_is_not_published() -> None:
     tunnel = shown(fresh())
     private = [key for key in tunnel if key.startswith("_")]
-    assert private == ["_seconds_in_state", "_seconds_to_attempt", "_ever_up", "_reclaiming"]
+    assert private == [
+        *("_seconds_in_state", "_seconds_to_attempt", "_ever_up"),
+        *("_holder", "_reclaiming", "_renewing"),
+    ]
     (forward,) = tunnel["forwards"]  # type: ignore[misc,attr-defined]
     assert [key for key in forward if key.startswith("_")] == ["_from_here_ms"]
     told = published(tunnel)

@@ -150,3 +150,36 @@ def test_a_clock_set_back_does_not_hide_who_came_last() -> None:
             traffic.hear(each, forwards, wall)
     row = traffic.rows[0]
     assert (row.last_address, row.last_wall) == ("192.0.2.1", 1_000.0)
+
+
+# --- other forwards on the same ssh ---------------------------------------------------------------
+
+
+def test_what_is_counted_goes_where_its_forward_stands() -> None:
+    traffic = Traffic(2)
+    states = [ForwardState(LOCAL), ForwardState(WEB, confirmed=True)]
+    for each in evidence(CAME, CHANNEL.format(4), CONNECTED.format(4)):
+        traffic.hear(each, states, 1.0)
+    traffic.rearrange([1, None])
+    (web, new) = traffic.rows
+    assert (web.open, web.total, web.target, web.last_address) == (1, 1, "ok", "198.51.100.23")
+    assert (new.open, new.total, new.target) == (0, 0, "unknown")
+    heard(traffic, FREED.format(4))
+    assert (web.open, web.total) == (0, 1)
+
+
+def test_who_came_by_a_forward_that_was_taken_back_is_counted_no_more() -> None:
+    traffic = Traffic(2)
+    states = [ForwardState(WEB, confirmed=True), ForwardState(LOCAL)]
+    for each in evidence(CAME, CHANNEL.format(4), CAME):  # the second one has no channel yet
+        traffic.hear(each, states, 1.0)
+    traffic.rearrange([1])
+    (row,) = traffic.rows
+    for line in (CHANNEL.format(5), CONNECTED.format(4), FREED.format(4), FREED.format(5)):
+        heard(traffic, line, forward=LOCAL)
+        assert (row.open, row.total, row.target) == (0, 0, "unknown")
+    came, gone = local_visit(6, "127.0.0.7")
+    heard(traffic, *came, forward=LOCAL)
+    assert (row.open, row.total) == (1, 1)
+    heard(traffic, gone, forward=LOCAL)
+    assert row.open == 0
