@@ -56,6 +56,7 @@ class Starting:
     def __init__(self, places: Places) -> None:
         self._places = places
         self._reading: int | None = None
+        self._held: ipc.Stream | None = None
 
     def begin(self) -> None:
         if not _answers(self._places):
@@ -64,14 +65,18 @@ class Starting:
     def keeper(self) -> Keeper:
         """The background supervisor, once it answers; raises UserError."""
         deadline = time.monotonic() + HAND_OVER_WITHIN
+        within = 1.0
         while True:
             if self._reading is not None:
                 reading, self._reading = self._reading, None
                 background.wait_ready(reading)
+                within = HAND_OVER_WITHIN  # it asks ssh for its version before anything else
             try:
                 path = self._places.background_socket
-                return Keeper(path, ipc.request(path, {"v": ipc.VERSION, "op": "status"}))
+                self._held = _hold(path, within)
+                return Keeper(path, ipc.request(path, {"v": ipc.VERSION, "op": "status"}, within))
             except ipc.Gone as error:
+                self.handed_over()
                 # An older one is just ending: its lock is free in a moment.
                 if time.monotonic() > deadline:
                     raise UserError(
@@ -86,11 +91,32 @@ class Starting:
                     "the background supervisor does not answer", said=str(error)
                 ) from None
 
+    def handed_over(self) -> None:
+        """Our order is given, or none will be: it may end when it has nothing to do."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
     def give_up(self) -> None:
         """It ends by itself, with nothing wanted."""
+        self.handed_over()
         if self._reading is not None:
             os.close(self._reading)
             self._reading = None
+
+
+def _hold(path: str, within: float) -> ipc.Stream:
+    """Watch nothing. With nothing wanted a supervisor ends after a moment, but not while somebody
+    watches: between its answer and our order a busy machine may let more than a moment pass."""
+    held = ipc.Stream(path, {"v": ipc.VERSION, "op": "watch", "names": []}, within)
+    try:
+        held.receive()
+        if held.ended:
+            raise ipc.Gone(f'"{path}" hung up without an answer')
+    except BaseException:
+        held.close()
+        raise
+    return held
 
 
 def _answers(places: Places) -> bool:

@@ -207,6 +207,7 @@ def _hand_over(
             errors |= answer["errors"]
         for error in errors.values():
             tell_error(UserError(error["message"], advice=error["advice"]))
+    starting.handed_over()
     names = [order.profile.name for order in orders if order.profile.name not in errors]
     verdicts = wait_for_verdicts([back, *kept.values()], names, options.timeout)
     show_tunnels(list(verdicts.tunnels.values()), sys.stdout)

@@ -20,7 +20,7 @@ from sshwrap.ssh.look import Look, Owner
 from sshwrap.ssh.mux import Added, Refused, Unknown, Why
 from sshwrap.ssh.probe import Found, Probed
 from sshwrap.supervisor.changing import Change, Keys, Spellings
-from sshwrap.supervisor.control import LOOK_SECONDS, Control
+from sshwrap.supervisor.control import Control
 from sshwrap.supervisor.doubt import Doubt
 from sshwrap.supervisor.knocks import Knocks
 from sshwrap.supervisor.unacked import SshSocket
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 HEAL_SOON, HEAL_PATIENCE, HEAL_LATER = 1.0, 180.0, 5.0
 LOOK_AGAIN = (30.0, 300.0, 3600.0)  # a slow login shell; each time it costs the server a session
-PATIENT_LOOK = 15.0  # seconds, where nothing waits for it
+LOOK_SECONDS = 15.0  # nothing waits so long: after three of them the tunnel is up all the same
 KNOCK_AGAIN = 60.0  # while nobody opens: a firewall may be put right
 
 
@@ -87,6 +87,7 @@ class Attendant:
         self._doubt: Doubt | None = None
         self._socket: SshSocket | None = None
         self._silent_looks = 0
+        self._is_cut_off = False
         self._half_since: float | None = None  # monotonic
         self._adding = 0
         self._spellings = Spellings()
@@ -156,10 +157,15 @@ class Attendant:
             self._looked(Unknown(Why.REFUSED, "run_on_server is false"))
         else:
             options = self._unit.key_options
-            deadline = PATIENT_LOOK if self._unit.tunnel.state is State.UP else LOOK_SECONDS
-            self._control.look(ports, looked, paths=paths, key_options=options, deadline=deadline)
+            self._control.look(
+                ports, looked, paths=paths, key_options=options, deadline=LOOK_SECONDS
+            )
 
     def _looked(self, seen: Look | Unknown) -> None:
+        was_seen = isinstance(self._seen, Look)
+        if isinstance(seen, Unknown) and seen.why is Why.GONE and was_seen:
+            self._cannot_ask()
+            return  # what was seen is still the best that is known
         self._seen = seen
         if isinstance(seen, Look):
             self._knocks.public = seen.client[0] if seen.client is not None else None
@@ -233,6 +239,18 @@ class Attendant:
             return judged
         return judge_reach(forward, state.allocated_port, self._seen, probed)
 
+    def _cannot_ask(self) -> None:
+        """Somebody has removed ssh's control socket: it serves on, and is asked nothing more."""
+        if self._is_cut_off:
+            return
+        self._is_cut_off = True
+        name = self._unit.name
+        text = (
+            "its control socket is gone: it serves, and what is asked over that is not known any"
+            f" more until it is restarted (sshwrap restart {name})"
+        )
+        self._keeper.record(self._unit, {"event": "notice", "text": text})
+
     # --- half of it is another's ---------------------------------------------
 
     def _plan_healing(self, reaches: Sequence[Reach]) -> None:
@@ -262,6 +280,8 @@ class Attendant:
                 self._begin_change()
             elif granted:
                 self.look()
+            elif isinstance(answer, Unknown) and answer.why is Why.GONE:
+                self._cannot_ask()
             else:
                 self._plan_healing([s.reach for s in self._forwards() if s.reach is not None])
 

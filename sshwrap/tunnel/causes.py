@@ -19,9 +19,11 @@ def judge(tunnel: Tunnel, event: Exited, *, was_up: bool) -> Failure:
     )
 
 
-def failure_of(tunnel: Tunnel, kind: str, said: str) -> Failure:
-    destination = destination_of(tunnel.profile)
-    return failure(kind, destination=destination, profile=tunnel.profile.name, said=said)
+def failure_of(tunnel: Tunnel, kind: str, said: str, *, reason: str = "") -> Failure:
+    """`said` are ssh's or the system's own words, `reason` ours."""
+    profile = tunnel.profile
+    destination = destination_of(profile)
+    return failure(kind, destination=destination, profile=profile.name, said=said, reason=reason)
 
 
 def destination_of(profile: Profile) -> str:

@@ -109,7 +109,7 @@ class Knocked:
 class LineDead:
     """Another sign-in gets through and this line does not: it will not come back."""
 
-    said: str
+    why: str
     silent: float  # seconds since something last came over it
 
 

@@ -144,7 +144,8 @@ def _spawn_failed(tunnel: Tunnel, event: SpawnFailed, now: Moment, jitter: float
 
 
 def _poke_waiting(tunnel: Tunnel, event: Poke, now: Moment, jitter: float) -> Result:
-    return _due_now(tunnel, now), ()
+    # Due, and no more: it may fail again, and then the waits go on growing.
+    return replace(_due_now(tunnel, now), attempt=tunnel.attempt, streak=tunnel.streak), ()
 
 
 # --- with a process ---------------------------------------------------------
@@ -204,7 +205,7 @@ def _looked_starting(tunnel: Tunnel, event: Looked, now: Moment, jitter: float) 
 
 
 def _line_dead(tunnel: Tunnel, event: LineDead, now: Moment, jitter: float) -> Result:
-    cause = failure_of(tunnel, "line_dead", event.said)
+    cause = failure_of(tunnel, "line_dead", "", reason=event.why)
     tunnel = replace(tunnel, cut=tunnel.since, silent=event.silent)
     return _stop(tunnel, now, why=cause)
 
@@ -434,6 +435,7 @@ def _plan_retry(
         stable=False,
         confirmed=False,
         cut=None,
+        reclaiming=False,
         # The try at once is not one of 0.5, 1, 2 … seconds.
         streak=Streak() if delay == 0.0 else streak,
         away_since=tunnel.away_since or now,

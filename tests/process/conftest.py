@@ -8,6 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import FakeCli
+from tests.support.signals import heeding_ctrl_c
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_is_heeded() -> Iterator[None]:
+    """Whoever runs the tests may do so in the background."""
+    with heeding_ctrl_c():
+        yield
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from tests.support import scenarios
 from tests.support.command import FakeCli, says_one_thing
 from tests.support.needs import needs_root
 from tests.support.sshwrap_cli import REPOSITORY, Done
+from tests.support.waiting import wait_for
 
 NOBODY = 65534
 NAMELESS = 54321  # a user who stands in no passwd
@@ -241,7 +242,9 @@ class TestDiskFull:
             pytest.skip("this machine lets nobody mount")
         yield state
         cli.close()
-        subprocess.run(["umount", str(state)], check=True)
+        umount = ["umount", str(state)]
+        # Busy for a moment: what was killed lets go of its files when it is not a process any more.
+        wait_for(lambda: subprocess.run(umount, capture_output=True).returncode == 0, what="umount")
 
     @staticmethod
     def fill(disk: Path) -> Path:

@@ -15,11 +15,9 @@ from tests.support import scenarios
 from tests.support.command import WEB, FakeCli, says_one_thing
 from tests.support.waiting import wait_for
 
-NOW = datetime.now(UTC)
-
 
 def entry(event: str, ago: timedelta, profile: str = "web", **values: Any) -> dict[str, Any]:
-    at = (NOW - ago).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    at = (datetime.now(UTC) - ago).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return {"v": 1, "at": at, "profile": profile, "event": event, **values}
 
 
@@ -74,7 +72,7 @@ class TestWhichEntries:
     def test_since_a_date_and_a_time_of_any_zone(self, cli: FakeCli) -> None:
         cli.env["TZ"] = "Asia/Shanghai"
         write(cli, "web", *notices(50, 25, 2, 1))
-        cut = NOW - timedelta(hours=1.5)
+        cut = datetime.now(UTC) - timedelta(hours=1.5)
         local = cut + timedelta(hours=8)
         assert told(cli, "--since", cut.isoformat()) == ["1 h ago"]
         assert told(cli, "--since", f"{local:%Y-%m-%d %H:%M}") == ["1 h ago"]
@@ -145,7 +143,7 @@ class TestAsTheyCome:
         os.kill(pid, signal.SIGUSR1)
         wait_for(lambda: follow.out.count('"event": "up"') == 2)
         cli.up("ha")
-        wait_for(lambda: follow.out.count('"profile": "ha"') == 2)
+        wait_for(lambda: follow.out.count('"profile": "ha"') >= 2)
         follow.signal(signal.SIGINT)
         assert follow.wait() == 0
         entries = [json.loads(line) for line in follow.out.splitlines()]

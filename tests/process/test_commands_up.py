@@ -252,9 +252,13 @@ class TestLooks:
         cli.profiles(web={})
         cli.up("web")
         watch = cli.front("status", "--watch", "--json")
-        wait_for(lambda: "\n" in watch.out)
-        first = json.loads(watch.out.splitlines()[0])
-        assert first["tunnels"] == [cli.tunnel("web")]
+        wait_for(
+            lambda: (
+                watch.out.endswith("\n")
+                and json.loads(watch.out.splitlines()[-1])["tunnels"] == [cli.tunnel("web")]
+            ),
+            what=lambda: f"{cli.tunnel('web')}\n{watch.out}",
+        )
         cli("down", "web")
         wait_for(lambda: '"state": "down"' in watch.out)
         watch.signal(signal.SIGINT)

@@ -273,9 +273,9 @@ def test_an_answer_without_end(
 def test_an_answer_that_trickles_has_an_end_too(listener: socket.socket, tmp_path: Path) -> None:
     with (
         answering(listener, b" ", endless=True),
-        pytest.raises(ipc.Silent, match=r"did not finish its answer in 0\.5 s"),
+        pytest.raises(ipc.Silent, match=r"did not finish its answer in 5 s"),
     ):
-        ipc.request(str(tmp_path / "s"), STATUS, 0.05)
+        ipc.request(str(tmp_path / "s"), STATUS, 0.5)
 
 
 def test_a_path_too_long(tmp_path: Path) -> None:

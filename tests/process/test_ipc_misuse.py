@@ -93,7 +93,7 @@ def test_half_a_request_and_silence(serving: Serving, monkeypatch: pytest.Monkey
 def test_a_watcher_is_not_hung_up_on_for_its_silence(
     serving: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ipc_server, "REQUEST_SECONDS", 0.01)
+    monkeypatch.setattr(ipc_server, "REQUEST_SECONDS", 1.0)
     with ipc.stream(serving.path, {"v": 1, "op": "watch"}) as watched:
         assert next(iter(watched))["tunnels"] == []
         assert said(raw(serving)) == []  # the time is over for one that asked nothing

@@ -159,7 +159,7 @@ def test_a_looker_that_was_stopped_costs_a_moment_and_no_more(tmp_path: Path) ->
         fcntl.flock(looker, fcntl.LOCK_SH)
         before = time.monotonic()
         assert try_lock(str(path)) is None
-        assert time.monotonic() - before < 5
+        assert time.monotonic() - before < 15
     lock = try_lock(str(path))
     assert lock is not None
     lock.release()

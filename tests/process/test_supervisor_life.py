@@ -221,7 +221,7 @@ class TestWhatAServerSays:
         cli.wait_for_entry("web", "needs_person")
         cli.ask(cli.front_socket(front.pid), op="poke")
         cli.wait_for_entry("web", "attempt_failed")
-        front.wait_for_words("try 1 failed")
+        front.wait_for_words("try 2 failed")
         logs, as_json = cli("logs", "web"), cli("logs", "web", "--json")
         status, in_json = cli("status"), cli("status", "--json")
         cli.env["TERM"] = "xterm-256color"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
 from sshwrap.tunnel.backoff import PERSON
+from sshwrap.tunnel.machine import KILL_AFTER
 from tests.support import scenarios
 from tests.support.command import DENIED, WEB, FakeCli
 from tests.support.processes import process
@@ -58,19 +60,27 @@ class TestInFront:
     def test_a_second_one_ends_it_at_once(
         self, cli: FakeCli, tmp_path: Path, number: signal.Signals
     ) -> None:
-        """Whatever ssh makes of it: its five seconds are not waited for."""
+        """Whatever ssh makes of it: its five seconds are not waited for. On a busy machine the
+        processes alone may take as long, so one of three tries is enough."""
         deaf, asked = tmp_path / "deaf", tmp_path / "asked"
         on_term = ["on", "TERM", [["touch", str(asked)]]]
         cli.profiles(web={})
         cli.server_says([*UP, ["ignore", "HUP"], on_term, ["touch", str(deaf)], ["wait"]])
-        front = cli.front("up", "web")
-        cli.wait_for_entry("web", "up")
-        wait_for(deaf.exists)
-        front.signal(number)
-        wait_for(asked.exists)
-        front.signal(number)
-        front.wait(within=4)
-        cli.wait_until_gone()
+        took: list[float] = []
+        while len(took) < 3 and min(took, default=KILL_AFTER) >= KILL_AFTER:
+            deaf.unlink(missing_ok=True)
+            asked.unlink(missing_ok=True)
+            front = cli.front("up", "web")
+            cli.wait_for_entry("web", "up", count=len(took) + 1)
+            wait_for(deaf.exists)
+            began = time.monotonic()
+            front.signal(number)
+            wait_for(asked.exists)
+            front.signal(number)
+            front.wait()
+            took.append(time.monotonic() - began)
+            cli.wait_until_gone()
+        assert min(took) < KILL_AFTER
 
     def test_hang_up_of_its_terminal_stops_it(self, cli: FakeCli) -> None:
         cli.profiles(web={})

@@ -9,8 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.signals import heeding_ctrl_c
 from tests.support.sshd import Sshd
 from tests.support.sshwrap_cli import Sshwrap
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_is_heeded() -> Iterator[None]:
+    """Whoever runs the tests may do so in the background."""
+    with heeding_ctrl_c():
+        yield
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from sshwrap.tunnel.reach import judge_reach
 from tests.support.children import World
 from tests.support.masters import (
     NOWHERE,
+    PATIENCE,
     Master,
     add,
     alive,
@@ -30,7 +31,7 @@ from tests.support.masters import (
     seen,
     unknown,
 )
-from tests.support.needs import needs_sshd
+from tests.support.needs import needs_ipv6, needs_sshd
 from tests.support.ports import free_port, listeners
 from tests.support.processes import descendants, process
 from tests.support.sshd import Sshd
@@ -59,6 +60,7 @@ def everything(master: Master, port: int) -> list[Any]:
 
 
 class TestLook:
+    @needs_ipv6
     def test_who_listens_and_in_which_session(self, sshd: Sshd, world: World) -> None:
         port, other = free_port(), free_port()
         master = Master(world, sshd, [f"localhost:{port}:{NOWHERE}"])
@@ -100,6 +102,7 @@ class TestLook:
         found = seen(master, paths=[path, odd])
         assert SocketListener(path, found.sockets[0].owner, has_file=False) in found.sockets
 
+    @needs_ipv6
     def test_a_name_with_spaces_and_percent_signs(self, sshd: Sshd) -> None:
         port = free_port()
         with masters("a b %h 100%") as world:
@@ -125,7 +128,7 @@ class TestForwards:
 
     def test_a_port_that_is_taken(self, sshd: Sshd, world: World) -> None:
         master = Master(world, sshd)
-        with socket.create_server((HERE, 0)) as busy:
+        with socket.create_server((HERE, free_port())) as busy:
             port = busy.getsockname()[1]
             words = f"remote port forwarding failed for listen port {port}"
             assert add(master, f"{HERE}:{port}:{NOWHERE}") == Refused(words)
@@ -142,12 +145,13 @@ class TestForwards:
         assert session is not None
         assert asked == [line for line in master.log if "mux_confirm_remote_forward" in line]
 
+    @needs_ipv6
     def test_half_bound_is_seen_and_healed_and_taken_back_whole(
         self, make_sshd: MakeSshd, world: World
     ) -> None:
         sshd = make_sshd(options={"GatewayPorts": "clientspecified"})
         wide, four = (f"{bind}:{{}}:{NOWHERE}" for bind in ("*", "0.0.0.0"))
-        with socket.create_server((HERE, 0)) as busy:
+        with socket.create_server((HERE, free_port())) as busy:
             port = busy.getsockname()[1]
             wide, four = wide.format(port), four.format(port)
             master = Master(world, sshd, [wide])  # which ssh reports as a success
@@ -172,6 +176,7 @@ class TestForwards:
 
 
 class TestProbe:
+    @needs_ipv6
     def test_through_to_the_target_and_no_visitor(self, sshd: Sshd, world: World, web: Web) -> None:
         port = free_port()
         spec = f"{port}:{HERE}:{web.port}"
@@ -199,9 +204,10 @@ class TestProbe:
             master = Master(world, sshd, [spec])
             probed = probe(master, spec, port)
             assert (probed.found, probed.target) == (Found.OURS, "ok")
+            silent.settimeout(20)
             guest, _ = silent.accept()
             with guest:
-                guest.settimeout(10)
+                guest.settimeout(20)
                 assert guest.recv(1) == b""  # never written to, and left again
 
     def test_a_target_on_a_path(self, sshd: Sshd, world: World) -> None:
@@ -227,7 +233,8 @@ class TestProbe:
         assert probe(master, spec, port).found is Found.NOBODY
         with Web(port=port):
             assert probe(master, spec, port).found is Found.OTHER
-        assert probe(master, spec, port, "203.0.113.77.invalid").found is Found.UNREACHABLE
+        # There is no connection to a broadcast address, on any machine; and nobody is asked for it.
+        assert probe(master, spec, port, "255.255.255.255").found is Found.UNREACHABLE
 
     def test_a_port_that_takes_and_says_nothing(self, sshd: Sshd, world: World) -> None:
         master = Master(world, sshd)
@@ -254,8 +261,8 @@ class TestProbe:
                 told.append((port, probed.found, probed.target))
 
             forward = remote(specs.get(port, f"{port}:{NOWHERE}"))
-            master.control.probe(forward, HERE, port, tell)
-            master.control.alive(lived.append)
+            master.control.probe(forward, HERE, port, tell, deadline=PATIENCE)
+            master.control.alive(lived.append, deadline=PATIENCE)
 
         for _ in range(3):
             for port in (up, down, none):
@@ -334,6 +341,7 @@ class TestNoAnswer:
         assert unknown(answer) is Why.OTHER_ANSWER
         assert answer.said == "only backups here"
 
+    @needs_ipv6
     def test_a_frozen_master(self, sshd: Sshd, world: World) -> None:
         port = free_port()
         master = Master(world, sshd, [f"{port}:{NOWHERE}"])

@@ -5,11 +5,9 @@ The accounts exist in the server's mount namespace alone.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +18,7 @@ from sshwrap.profile.forward import Forward
 from sshwrap.ssh.look import Owner
 from sshwrap.ssh.mux import Why
 from sshwrap.tunnel.reach import judge_reach
+from tests.support.accounts import UID, Account, holding
 from tests.support.children import World
 from tests.support.masters import (
     NOWHERE,
@@ -32,9 +31,9 @@ from tests.support.masters import (
     seen,
     unknown,
 )
-from tests.support.needs import needs_namespaces, needs_sshd
+from tests.support.needs import needs_ipv6, needs_namespaces, needs_sshd
 from tests.support.ports import free_port, listeners
-from tests.support.sshd import Sshd, find_sshd
+from tests.support.sshd import Sshd
 from tests.support.waiting import wait_for
 from tests.support.web import Web
 
@@ -50,7 +49,6 @@ def world() -> Iterator[World]:
         yield world
 
 
-UID = 64321
 GREETING = "printf 'Welcome!\\nno end of line'"
 SHELLS = {
     "sh": ("/bin/sh", {}),
@@ -68,26 +66,6 @@ NO_SHELLS = {
 }
 
 
-class Account:
-    """An sshd in whose eyes there is an account `tunnel` with this shell."""
-
-    def __init__(self, make_sshd: MakeSshd, home: Path, shell: str, before: str = "true") -> None:
-        passwd = Path("/etc/passwd").read_text()
-        if shell == "busybox":
-            shell = str(home / "ash")
-            Path(shell).write_text(f'#!/bin/sh\nexec {shutil.which("busybox")} sh "$@"\n')
-            Path(shell).chmod(0o755)
-        (home / "passwd").write_text(f"{passwd}tunnel:*:{UID}:{UID}::{home}:{shell}\n")
-        program, path = home / "sshd", find_sshd()
-        program.write_text(
-            "#!/bin/sh\nexec unshare --mount sh -c '"
-            f'mount --bind {home}/passwd /etc/passwd && {before} && exec {path} "$@"'
-            f'\' {path} "$@"\n'
-        )
-        program.chmod(0o755)
-        self.sshd = make_sshd(program=str(program), user="tunnel")
-
-
 @pytest.fixture
 def home() -> Iterator[Path]:
     """Of the account, and open to it."""
@@ -98,6 +76,7 @@ def home() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@needs_ipv6
 @pytest.mark.parametrize("name", SHELLS)
 def test_whatever_the_login_shell(make_sshd: MakeSshd, home: Path, world: World, name: str) -> None:
     shell, files = SHELLS[name]
@@ -138,6 +117,7 @@ def test_no_shell_at_all(
     assert alive(master) is None
 
 
+@needs_ipv6
 def test_another_program_of_the_account_is_another(
     make_sshd: MakeSshd, home: Path, world: World
 ) -> None:
@@ -151,6 +131,7 @@ def test_another_program_of_the_account_is_another(
     assert judge_reach(forward(port), None, found).reach == "half_bound"
 
 
+@needs_ipv6
 def test_a_program_of_somebody_else(make_sshd: MakeSshd, home: Path, world: World) -> None:
     server = Account(make_sshd, home, "/bin/sh").sshd
     port = free_port()
@@ -179,25 +160,3 @@ def test_no_proc(make_sshd: MakeSshd, home: Path, world: World) -> None:
 
 def forward(port: int) -> Forward:
     return remote(f"{port}:{NOWHERE}")
-
-
-@contextlib.contextmanager
-def holding(port: int, *, uid: int) -> Iterator[None]:
-    """A program of that account that listens on 127.0.0.1:`port`."""
-    code = (
-        f"import socket; s = socket.create_server(({HERE!r}, {port})); print(flush=True); input()"
-    )
-    child = subprocess.Popen(
-        ["/usr/bin/python3", "-IS", "-c", code],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        user=uid,
-        group=uid,
-        extra_groups=[],
-        cwd="/",
-    )
-    with child:
-        assert child.stdout is not None
-        child.stdout.readline()
-        yield
-        child.kill()

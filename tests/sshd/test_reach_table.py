@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from sshwrap.ssh.look import Look, Owner
+from sshwrap.ssh.look import Owner
 from sshwrap.ssh.mux import Refused
 from sshwrap.tunnel.reach import Reach, addresses_to_probe, judge_probes, judge_reach
 from tests.support.children import World
-from tests.support.masters import Master, masters, remote
+from tests.support.masters import PATIENCE, Master, masters, remote, seen
 from tests.support.needs import needs_namespaces, needs_program, needs_sshd
 from tests.support.sshd import Sshd, find_sshd
 
@@ -89,18 +89,14 @@ def spec(bind: str) -> str:
     return f"{bind}{PORTS[bind]}:{TARGET}"
 
 
-def look(master: Master, *ports: int) -> Look:
-    found = master.ask(lambda told: master.control.look(ports, told))
-    assert isinstance(found, Look), found
-    return found
-
-
 def probed(master: Master, bind: str) -> Reach:
     """What is said of it where no session may be opened."""
     forward = remote(spec(bind))
     found = {
         address: master.ask(
-            lambda told, address=address: master.control.probe(forward, address, PORTS[bind], told)
+            lambda told, address=address: master.control.probe(
+                forward, address, PORTS[bind], told, deadline=PATIENCE
+            )
         )
         for address in addresses_to_probe(forward)
     }
@@ -117,20 +113,20 @@ def test_the_table(away: Away, column: int, gateway_ports: str) -> None:
     for bind in rows.keys() - set(granted):
         answer = master.ask(lambda told, bind=bind: master.control.add(remote(spec(bind)), told))
         assert answer == Refused(f"remote port forwarding failed for listen port {PORTS[bind]}")
-    found = look(master, *PORTS.values())
+    found = seen(master, *PORTS.values())
     assert {one.owner for one in found.listeners} == {Owner.OURS}
     judged = {bind: judge_reach(remote(spec(bind)), None, found) for bind in granted}
-    seen = {bind: (one.bound, one.reach) for bind, one in judged.items()}
-    assert seen == {bind: rows[bind] for bind in granted}
+    shown = {bind: (one.bound, one.reach) for bind, one in judged.items()}
+    assert shown == {bind: rows[bind] for bind in granted}
     # And the same without a look, wherever that can be told.
     without = {bind: probed(master, bind) for bind in granted}
-    assert {bind: (one.bound, one.reach) for bind, one in without.items()} == seen
+    assert {bind: (one.bound, one.reach) for bind, one in without.items()} == shown
     assert master.count("visitor_opened") == 0
 
 
 def test_a_server_that_forwards_no_ipv6(away: Away) -> None:
     master = away.sign_in([spec("*:")], GatewayPorts="yes", AddressFamily="inet")
-    judged = judge_reach(remote(spec("*:")), None, look(master, PORTS["*:"]))
+    judged = judge_reach(remote(spec("*:")), None, seen(master, PORTS["*:"]))
     assert judged[:2] == ("as_asked", ("0.0.0.0",))
     assert judged.reason == "IPv4 only: the server's sshd forwards no IPv6"
     assert probed(master, "*:") == ("as_asked", ("0.0.0.0",), "IPv4 only")
@@ -142,7 +138,7 @@ def test_a_server_without_ipv6(
     off = "sysctl -qw net.ipv6.conf.all.disable_ipv6=1"
     away = Away(make_sshd, tmp_path, world, before=off)
     master = away.sign_in([spec("localhost:")])
-    found = look(master, PORTS["localhost:"])
+    found = seen(master, PORTS["localhost:"])
     assert not found.has_ipv6
     judged = judge_reach(remote(spec("localhost:")), None, found)
     assert judged == ("as_asked", ("127.0.0.1",), "IPv4 only: the server has no IPv6")

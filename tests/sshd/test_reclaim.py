@@ -233,10 +233,11 @@ class TestNoAnswer:
                 )
             elif moment == 2:
                 place.world.run_until(lambda: not listeners(port))
+            told = len(answers)  # that the port is free may be seen after the answer is there
             reclaim.close()
             reclaim.close()
             place.world.turn()
-        assert answers == []
+            assert len(answers) == told
         assert place.reclaim(record, port).outcome is Outcome.GONE
         assert place.tunnel(port)
 

@@ -154,7 +154,7 @@ class TestForwardsOfSshConfig:
         assert "hello" in fetch(port)
 
     def test_it_has_to_be_confirmed_too(self, cli: Sshwrap, port: int, web: Web) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as busy:
+        with socket.create_server(("127.0.0.1", free_port())) as busy:
             theirs = busy.getsockname()[1]
             use(
                 cli,

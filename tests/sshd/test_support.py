@@ -8,12 +8,12 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from tests.support.needs import needs_root, needs_sshd
+from tests.support.needs import has_ipv6, needs_root, needs_sshd
 from tests.support.ports import free_port, listeners
 from tests.support.processes import descendants, process, processes
 from tests.support.sshd import Sshd
@@ -28,7 +28,7 @@ def run_ssh(server: Sshd, *command: str) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
         stdin=subprocess.DEVNULL,
-        timeout=30,
+        timeout=60,
     )
 
 
@@ -46,7 +46,7 @@ def tunnel(server: Sshd, forward: str) -> Iterator[subprocess.Popen[bytes]]:
         yield child
     finally:
         child.kill()
-        child.wait(timeout=10)
+        child.wait(timeout=20)
 
 
 @needs_sshd
@@ -106,7 +106,7 @@ class TestSshd:
             assert "hello" in fetch(port)
             server.kill_sessions()
             assert server.sessions() == []
-            assert child.wait(timeout=10) == 255
+            assert child.wait(timeout=20) == 255
             assert listeners(port) == set()
             assert "hello" in fetch(other_port)
             assert other_child.poll() is None
@@ -120,13 +120,27 @@ class TestSshd:
             assert "hello" in fetch(port)
             assert len(sshd.sessions()) == 1
             sshd.stop()
-            assert child.wait(timeout=10) == 255
+            assert child.wait(timeout=20) == 255
             assert sshd.sessions() == []
 
     def test_who_has_not_signed_in_is_no_session(self, sshd: Sshd) -> None:
         with socket.create_connection((sshd.host, sshd.port)):
             wait_for(lambda: descendants(sshd.pid), what="sshd has taken the connection")
             assert sshd.sessions() == []
+
+    def test_its_sessions_have_a_home_of_their_own(self, sshd: Sshd) -> None:
+        """What the account's shell does at its start is nothing that a test can rely on."""
+        done = run_ssh(sshd, "echo $HOME; ls -A ~")
+        assert done.stdout == f"{sshd.home}\n"
+
+    def test_who_is_on_the_way_in_when_it_stops_is_ended_too(self, sshd: Sshd) -> None:
+        with socket.create_connection((sshd.host, sshd.port)) as client:
+            wait_for(lambda: descendants(sshd.pid), what="sshd has taken the connection")
+            sshd.stop()
+            client.settimeout(20)
+            with suppress(ConnectionResetError):
+                while client.recv(1000):
+                    pass
 
     def test_gateway_ports_can_be_opened(self, make_sshd: Callable[..., Sshd]) -> None:
         server = make_sshd(options={"GatewayPorts": "clientspecified"})
@@ -189,12 +203,11 @@ class TestPorts:
     def test_listeners_are_told_by_their_address(
         self, family: socket.AddressFamily, address: str
     ) -> None:
+        if family == socket.AF_INET6 and not has_ipv6():
+            pytest.skip("no IPv6 on this machine")
         with socket.socket(family) as listener:
             port = free_port()
-            try:
-                listener.bind((address, port))
-            except OSError as error:
-                pytest.skip(f"no {address} here: {error}")
+            listener.bind((address, port))
             assert listeners(port) == set()  # bound is not listening
             listener.listen()
             assert listeners(port) == {address}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.needs import needs_sshd
+from tests.support.needs import needs_ipv6, needs_sshd
 from tests.support.ports import free_port
 from tests.support.sshd import Sshd
 from tests.support.sshwrap_cli import Sshwrap
@@ -115,6 +115,7 @@ def test_a_target_that_is_down_is_visited_in_vain(cli: Sshwrap, echo: Echo) -> N
     counted(cli, (0, 4), (0, 4))
 
 
+@needs_ipv6
 def test_port_0(cli: Sshwrap, echo: Echo) -> None:
     cli.profiles(web={"remote_forward": [f"0:{HERE}:{echo.port}", f"[::1]:0:{HERE}:{echo.port}"]})
     ports = [forward["allocated_port"] for forward in cli.up("web")["forwards"]]

@@ -74,7 +74,7 @@ class World:
         argv = [self.program, "-N", "-E", "/dev/stdout", "--", "vps"]
         return self.start(argv, FAKE_SSH_SCENARIO=str(file))
 
-    def run_until(self, fact: Callable[[], object], within: float = 20) -> None:
+    def run_until(self, fact: Callable[[], object], within: float = 60) -> None:
         deadline = self.loop.time() + within
 
         def look() -> None:

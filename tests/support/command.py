@@ -87,7 +87,7 @@ class FakeCli(Sshwrap):
     def starts(self, host: str = "") -> int:
         return scenarios.starts(self.fake / host)
 
-    def wait_for_starts(self, count: int, host: str = "", *, within: float = 20) -> None:
+    def wait_for_starts(self, count: int, host: str = "", *, within: float = 40) -> None:
         wait_for(
             lambda: self.starts(host) >= count,
             within=within,
@@ -120,14 +120,14 @@ class FakeCli(Sshwrap):
     def ask(self, path: str = "", **message: object) -> dict[str, Any]:
         """One request to the background supervisor, or to the one at `path`."""
         request = {"v": ipc.VERSION, **message}
-        return ipc.request(path or self.places().background_socket, request, 5.0)
+        return ipc.request(path or self.places().background_socket, request, 20.0)
 
     def asked(self, name: str, path: str = "") -> Tunnel:
         tunnels = self.ask(path, op="status")["tunnels"]
         return next(tunnel for tunnel in tunnels if tunnel["profile"] == name)
 
     def wait_until(
-        self, name: str, fact: str | Callable[[Tunnel], object], *, path: str = "", within: int = 20
+        self, name: str, fact: str | Callable[[Tunnel], object], *, path: str = "", within: int = 40
     ) -> Tunnel:
         """What its supervisor says of it, once that is in the state, or the fact holds."""
         last: list[object] = []
@@ -152,9 +152,10 @@ class FakeCli(Sshwrap):
     def events(self, name: str) -> list[str]:
         return [entry["event"] for entry in self.journal(name)]
 
-    def wait_until_gone(self) -> None:
+    def wait_until_gone(self, are_gone: Callable[[], bool] | None = None) -> None:
         wait_for(
-            lambda: not self.own_processes(),
+            are_gone or (lambda: not self.own_processes()),
+            within=40,
             what=lambda: f"{[one.title for one in self.own_processes()]} end",
         )
 
@@ -192,7 +193,7 @@ class FakeCli(Sshwrap):
                 continue
             if ours and int(pid) != os.getpid() and (one := process(int(pid))) is not None:
                 found.append(one)
-        return sorted(found, key=lambda one: one.pid)
+        return self._and_known(found)
 
     def own_ssh(self) -> list[Process]:
         """The fakes that are a tunnel, not those that answer -V or -G."""
@@ -215,13 +216,21 @@ class FakeCli(Sshwrap):
 
     def close(self) -> None:
         """TERM to every command and supervisor, and never to a fake: that is their work."""
-        for one in self.own_processes():
-            if "-m" in one.argv and one.argv[one.argv.index("-m") + 1].startswith("sshwrap"):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(one.pid, signal.SIGCONT)
-                    os.kill(one.pid, signal.SIGTERM)
+        told: set[tuple[int, int]] = set()
+
+        def are_gone() -> bool:
+            ours = self.own_processes()
+            for one in ours:  # one that was only being started when we first looked is told later
+                module = one.argv[one.argv.index("-m") + 1] if "-m" in one.argv else ""
+                if module.startswith("sshwrap") and (one.pid, one.started) not in told:
+                    told.add((one.pid, one.started))
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(one.pid, signal.SIGCONT)
+                        os.kill(one.pid, signal.SIGTERM)
+            return not ours
+
         try:
-            self.wait_until_gone()
+            self.wait_until_gone(are_gone)
         finally:
             super().close()
             for terminal in self._terminals:
@@ -282,7 +291,7 @@ class Terminal:
         os.close(self._fd)
         self._fd = -1
 
-    def wait_for_words(self, text: str, *, within: float = 20) -> None:
+    def wait_for_words(self, text: str, *, within: float = 40) -> None:
         """Until they stand on the screen."""
         wait_for(
             lambda: text in self.screen,
@@ -290,7 +299,7 @@ class Terminal:
             what=lambda: f"{text!r} on the screen\n{self.screen}\n{self._raw!r}",
         )
 
-    def wait(self, *, within: float = 20) -> int:
+    def wait(self, *, within: float = 40) -> int:
         """The exit status."""
 
         def ended() -> bool:

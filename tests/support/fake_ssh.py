@@ -6,7 +6,10 @@ FAKE_SSH_SCENARIO names a JSON file (a list of steps) or a folder that may hold
   started.N      made by start N, before its first step: what it was started with
   ssh.json       {"version": for -V, "effective": lines for -G}; without these
                  the usual version, and what the system's ssh answers
-  HOST/          the same again for one destination alone
+  look.json      {"lines": what the server's side shows to a look, "wait_for": a file before that};
+                 without it nobody answers at a control socket
+  looked.N       made by the N-th client of a control socket that asks for a look
+  HOST/          the same again for one destination alone (look.json, which knows none, aside)
 A step is a list, its name first:
   log TEXT, terminal TEXT       a line, ended as ssh ends it there
   raw log|terminal TEXT         exactly these bytes (TEXT is latin-1): partial lines, any line end
@@ -60,9 +63,12 @@ def main(arguments: list[str]) -> None:
         print(about(place).get("version", VERSION), file=sys.stderr)
     elif "-G" in flags:
         print_effective(about(place), arguments)
-    elif "-O" in flags or "-W" in flags:
-        # Nobody answers at the control socket of a fake.
-        fail(f"Control socket connect({flags.get('-S', 'none')}): No such file or directory")
+    elif "-S" in flags and "-N" not in flags:
+        answer_client(place, flags)
+    elif "-N" not in flags and any("ClearAllForwardings=yes" in word for word in arguments):
+        # A second sign-in beside a tunnel, no start of one: it does not get through.
+        print(f"ssh: connect to host {host_of(rest[0])} port 22: Connection refused")
+        sys.exit(255)
     else:
         run(steps_of(place), flags.get("-E"), flags.get("-S"))
 
@@ -75,6 +81,20 @@ def about(place: Path) -> dict[str, Any]:
     file = place / "ssh.json"
     said: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
     return said
+
+
+def answer_client(place: Path, flags: dict[str, str]) -> None:
+    """A client of the control socket: a look is answered where the scenario says how."""
+    file = place / "look.json"
+    if "-O" in flags or "-W" in flags or not file.is_file():
+        fail(f"Control socket connect({flags['-S']}): No such file or directory")
+    script = sys.stdin.read()
+    number(place, "looked", {"script": script})
+    said = json.loads(file.read_text())
+    if said["wait_for"] is not None:
+        wait_for(said["wait_for"])
+    nonce = script.partition("begin ")[2].partition("'")[0]
+    print("\n".join(["", f"begin {nonce}", *said["lines"], f"end {nonce}"]))
 
 
 def print_effective(said: dict[str, Any], arguments: list[str]) -> None:
@@ -92,26 +112,26 @@ def print_effective(said: dict[str, Any], arguments: list[str]) -> None:
 
 def steps_of(place: Path) -> Steps:
     if place.is_dir():
-        number = claim(place)
+        start = number(place, "started", started_with())
         scenarios = sorted(place.glob("[0-9]*.json"))
-        place = scenarios[min(number, len(scenarios)) - 1]
+        place = scenarios[min(start, len(scenarios)) - 1]
     steps: Steps = json.loads(place.read_text())
     return steps
 
 
-def claim(folder: Path) -> int:
-    """Which start this is, from 1; two at once never get the same number."""
-    number = 1
+def number(folder: Path, what: str, said: dict[str, Any]) -> int:
+    """Which of these this is, from 1; two at once never get the same number."""
+    found = 1
     mine = folder / f".{os.getpid()}"
-    mine.write_text(json.dumps(started_with()))
+    mine.write_text(json.dumps(said))
     while True:
         try:
-            os.link(mine, folder / f"started.{number}")
+            os.link(mine, folder / f"{what}.{found}")
         except FileExistsError:
-            number += 1
+            found += 1
         else:
             mine.unlink()
-            return number
+            return found
 
 
 def started_with() -> dict[str, Any]:
@@ -196,8 +216,7 @@ class Fake:
         Path(path).touch()
 
     def do_wait_for(self, path: str) -> None:
-        while not Path(path).exists():
-            select.select([], [], [], 0.01)
+        wait_for(path)
 
     def do_record(self, path: str) -> None:
         put(path, json.dumps(started_with()))
@@ -231,7 +250,7 @@ class Fake:
             ready.touch()
             self.obey(steps)
             os._exit(0)
-        self.do_wait_for(str(ready))
+        wait_for(str(ready))
         put(path, str(pid))
 
     def do_wait(self) -> None:
@@ -245,6 +264,11 @@ class Fake:
         signal.signal(signal_of(name), signal.SIG_DFL) if name != "KILL" else None
         os.kill(os.getpid(), signal_of(name))
         self.do_wait()
+
+
+def wait_for(path: str) -> None:
+    while not Path(path).exists():
+        select.select([], [], [], 0.01)
 
 
 def signal_of(name: str) -> signal.Signals:

@@ -22,6 +22,7 @@ from tests.support.sshd import Sshd
 
 T = TypeVar("T")
 NOWHERE = "127.0.0.1:9"  # a target that nobody needs
+PATIENCE = 30.0  # with an answer that is on its way, unless a test is about having none
 READY = (Progress.ALL_CONFIRMED, Progress.INTERACTIVE)
 
 
@@ -127,7 +128,8 @@ def masters(name: str = "m") -> Iterator[World]:
 
 
 def look(master: Master, *ports: int, **more: Any) -> Any:
-    return master.ask(lambda told: master.control.look(ports, told, **more))
+    given = {"deadline": PATIENCE, **more}
+    return master.ask(lambda told: master.control.look(ports, told, **given))
 
 
 def seen(master: Master, *ports: int, **more: Any) -> Look:
@@ -143,26 +145,28 @@ def unknown(answer: object) -> Why:
 
 
 def probe(master: Master, spec: str, port: int, address: str = "127.0.0.1", **more: Any) -> Probed:
-    forward = remote(spec)
-    answer = master.ask(lambda told: master.control.probe(forward, address, port, told, **more))
+    forward, given = remote(spec), {"deadline": PATIENCE, **more}
+    answer = master.ask(lambda told: master.control.probe(forward, address, port, told, **given))
     assert isinstance(answer, Probed)
     return answer
 
 
 def alive(master: Master, **more: Any) -> Unknown | None:
-    answer: Unknown | None = master.ask(master.control.alive, **more)
+    answer: Unknown | None = master.ask(master.control.alive, **{"deadline": PATIENCE, **more})
     return answer
 
 
 def add(master: Master, spec: str) -> Added | Refused | Unknown:
     answer: Added | Refused | Unknown = master.ask(
-        lambda told: master.control.add(remote(spec), told)
+        lambda told: master.control.add(remote(spec), told, deadline=PATIENCE)
     )
     return answer
 
 
 def cancel(master: Master, *specs: str) -> Unknown | None:
     answer: Unknown | None = master.ask(
-        lambda told: master.control.cancel([remote(spec) for spec in specs], told)
+        lambda told: master.control.cancel(
+            [remote(spec) for spec in specs], told, deadline=PATIENCE
+        )
     )
     return answer

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 from functools import cache
 
@@ -26,6 +27,16 @@ def _can_make_namespaces() -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
+@cache
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
 def needs_program(name: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(
         shutil.which(name, path=PATH) is None, reason=f"no {name} on this machine"
@@ -38,6 +49,7 @@ needs_sshd = pytest.mark.skipif(
 )
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can set this up")
 needs_user = pytest.mark.skipif(os.geteuid() == 0, reason="root is refused nothing")
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 on this machine")
 needs_namespaces = pytest.mark.skipif(
     not _can_make_namespaces(), reason="this machine gives us no network namespaces"
 )

@@ -22,9 +22,15 @@ def _candidates() -> itertools.cycle[int]:
         top = int(text.split()[0])
     except OSError:
         top = 32768
-    low = 12000 if top > 16000 else 2000
-    ports = range(low, top)
-    start = os.getpid() * 131 % len(ports)
+    # Where the range begins so low that there is nothing below it, it cannot be kept out of.
+    ports = next(
+        range(low, high)
+        for low, high in ((12000, top), (2000, top), (12000, 32768))
+        if high - low > 4000
+    )
+    # By the golden ratio: processes that were started one after the other, as the workers of one
+    # run are, begin thousands of ports apart and never come to those of each other.
+    start = os.getpid() * round(len(ports) * 0.6180339887) % len(ports)
     return itertools.cycle([*ports[start:], *ports[:start]])
 
 
@@ -56,6 +62,13 @@ def _is_free(port: int) -> bool:
                     continue  # IPv6 is switched off
                 return False
     return True
+
+
+def privileged_port() -> int:
+    """A port below 1024 on which nobody listens, another one for each process that asks."""
+    ports = range(600, 1024)
+    start = os.getpid() * 263 % len(ports)  # as above
+    return next(port for port in (*ports[start:], *ports[:start]) if _is_free(port))
 
 
 def listeners(port: int) -> set[str]:

@@ -12,6 +12,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,10 @@ from sshwrap.profile.forward import Forward, Kind
 
 Step = list[Any]
 Steps = list[Step]
+
+# Of the multicast addresses for documents: whoever connects to one is told "Network is unreachable"
+# by the kernel itself, whatever network this machine has. Nothing ever leaves it.
+ADDRESS = "233.252.0.5"
 
 FAKE_SSH = Path(__file__).with_name("fake_ssh.py")
 
@@ -67,10 +72,48 @@ def starts(folder: Path) -> int:
     return sum(1 for _ in folder.glob("started.*"))
 
 
+def answer_looks(
+    folder: Path,
+    *ours: tuple[str, int],
+    others: Sequence[tuple[str, int]] = (),
+    wait_for: Path | None = None,
+) -> None:
+    """What listens on the server, for each look from now on; a look waits for that file first.
+
+    The addresses and ports are of the fake's own listeners and of another account's; as Linux and
+    our look_script write it.
+    """
+    rows = [(*one, "0", 7001 + n) for n, one in enumerate(ours)]
+    rows += [(*one, "4711", 8001 + n) for n, one in enumerate(others)]
+    tables = {4: ["table tcp"], 6: ["table tcp6"]}
+    for address, port, uid, inode in rows:
+        number = ip_address(address)
+        words = [number.packed[at : at + 4][::-1].hex() for at in range(0, len(number.packed), 4)]
+        local = f"{''.join(words).upper()}:{port:04X}"
+        remote = "0" * len(number.packed) * 2 + ":0000"
+        tables[number.version].append(f" 0: {local} {remote} 0A 0:0 00:0 0 {uid} 0 {inode} 1")
+    held = [f"lrwx------ 1 root root 64 0 -> socket:[{7001 + n}]" for n in range(len(ours))]
+    lines = [
+        *("order little", "uid 0", "boot 01234567-89ab-cdef-0123-456789abcdef"),
+        *("client 233.252.0.9 50000 233.252.0.5 22", "ipv6 yes"),
+        f"session 4242 (sshd) S {' 0' * 18} 777 0",
+        *tables[4],
+        *tables[6],
+        *("table files", "table session"),
+        *held,
+    ]
+    put(folder / "look.json", {"lines": lines, "wait_for": wait_for and str(wait_for)})
+
+
+def looks(folder: Path) -> int:
+    """How often the server has been looked at."""
+    return sum(1 for _ in folder.glob("looked.*"))
+
+
 def sign_in(
     host: str = "vps.example.com",
     *,
-    address: str = "203.0.113.5",
+    address: str = ADDRESS,
     port: int = 22,
     user: str = "root",
     banner: Sequence[str] = (),

@@ -1,13 +1,15 @@
 """A real throwaway sshd on loopback, for tests, the demo and the benchmark.
 
 Laws. Everything it needs lies in one folder: host key, the client's key, known_hosts, both
-configurations, the log. Nothing of the machine's own ssh set-up is read or changed, but for
-/run/sshd, which sshd run by root wants and which is made where it is missing. Only processes below
-its own pid are ever signalled. start, reload and stop return when it is a fact. Linux only.
+configurations, the log, and an empty home for the account that runs this. Nothing of the machine's
+own ssh set-up is read or changed, but for /run/sshd, which sshd run by root wants and which is made
+where it is missing. Only processes below its own pid are ever signalled. start, reload and stop
+return when it is a fact. Linux only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import re
@@ -78,6 +80,7 @@ class Sshd:
         self.authorized_keys = self.folder / "authorized_keys"
         self.sshd_config = self.folder / "sshd_config"
         self.log_file = self.folder / "sshd.log"
+        self.home = self.folder / "home"  # of its sessions, where they are our own account's
         self.notes: list[str] = []  # what was done to the machine outside the folder
         self._child: subprocess.Popen[bytes] | None = None
         self._left: dict[int, int] = {}  # pid -> started: connections that outlived their listener
@@ -119,17 +122,25 @@ class Sshd:
 
     def stop(self, *, sessions: bool = True) -> None:
         """End the listener, and the sessions too unless told not to; no error where it is gone."""
+        if self._child is not None:
+            self._stop_listener(self._child)
+            self._child = None
         if sessions:
             self.kill_sessions()
-        else:
-            self._left |= {found.pid: found.started for found in self._connections()}
-        if self._child is None:
-            return
-        self._child.terminate()
-        self._child.wait(timeout=10)
-        self._child = None
-        if sessions:  # one that came in between
-            self.kill_sessions()
+
+    def _stop_listener(self, child: subprocess.Popen[bytes]) -> None:
+        """Before any session: a client that is cut off first would come back to a listener that
+        is about to end. Frozen, it takes nobody in while those whom it has taken are written down.
+        """
+        os.kill(child.pid, signal.SIGSTOP)
+        wait_for(
+            lambda: (found := process(child.pid)) is None or found.state in "Tt",
+            what="the listener stops",
+        )
+        self._left |= {found.pid: found.started for found in self._connections()}
+        child.terminate()
+        os.kill(child.pid, signal.SIGCONT)
+        child.wait(timeout=20)
 
     def restart(self) -> None:
         """Stop, with every session, and start again on the same port."""
@@ -160,8 +171,9 @@ class Sshd:
         """Signal all that stands below the listener; with KILL, return when it is gone."""
         below = [found for top in self._connections() for found in (top, *descendants(top.pid))]
         for found in below:
-            if _is_same(found.pid, found.started):
-                os.kill(found.pid, number)
+            with contextlib.suppress(ProcessLookupError):
+                if _is_same(found.pid, found.started):
+                    os.kill(found.pid, number)
         if number == signal.SIGKILL:
             wait_for(
                 lambda: not any(_is_same(found.pid, found.started) for found in below),
@@ -250,8 +262,14 @@ class Sshd:
             "PrintMotd": "no",
             "PrintLastLog": "no",
             "LogLevel": "VERBOSE",
+            "PermitUserRC": "no",
         }
-        if self.user != pwd.getpwuid(os.geteuid()).pw_name:
+        if self._is_ours():
+            # What the account's own shell does at its start (bash reads .bashrc under sshd) can
+            # take a minute, or leave a lock behind when a session is killed in the middle of it.
+            self.home.mkdir(exist_ok=True, mode=0o700)
+            defaults["SetEnv"] = f'"HOME={self.home}"'
+        else:
             # sshd reads AuthorizedKeysFile as the one who signs in, whom our folder is closed to.
             cat = os.path.realpath(shutil.which("cat") or "/bin/cat")
             defaults["AuthorizedKeysFile"] = "none"
@@ -260,6 +278,9 @@ class Sshd:
         if self.version() >= (9, 8):  # all that comes here is one address, 127.0.0.1
             defaults["PerSourcePenalties"] = "no"
         return defaults
+
+    def _is_ours(self) -> bool:
+        return self.user == pwd.getpwuid(os.geteuid()).pw_name
 
     def _is_locked(self) -> bool:
         """Without PAM sshd refuses an account whose password field begins with "!" (auth.c)."""

@@ -7,6 +7,7 @@ ever signalled, by pid. At the end nothing of it may be left: no supervisor, no 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -59,6 +60,7 @@ class Sshwrap:
             "SSHWRAP_STATE_DIR": str(folder / "state"),
         }
         self._fronts: list[Front] = []
+        self._known: dict[int, int] = {}  # pid -> started, of processes that were ours
 
     # --- profiles ------------------------------------------------------------------------------
 
@@ -70,8 +72,11 @@ class Sshwrap:
             text += f'[profile."{name}"]\n'
             for key, value in (keys | dict(given)).items():
                 text += f"{key} = {_toml(value)}\n"
-        self.profiles_file.write_text(text)
-        self.profiles_file.chmod(0o600)
+        # Beside and renamed: whoever reads meanwhile has the old or the new one.
+        part = self.profiles_file.with_suffix(".part")
+        part.write_text(text)
+        part.chmod(0o600)
+        part.rename(self.profiles_file)
 
     def ssh_config(self, *lines: str) -> Path:
         """An ssh_config that holds these lines for our server, before the server's own."""
@@ -125,7 +130,7 @@ class Sshwrap:
         return self.tunnels()[name]
 
     def wait(
-        self, name: str, fact: str | Fact, *, within: float = 20, what: str | None = None
+        self, name: str, fact: str | Fact, *, within: float = 40, what: str | None = None
     ) -> Tunnel:
         """The tunnel once it is in that state, or once that holds of it."""
         last: list[Tunnel] = []
@@ -157,7 +162,7 @@ class Sshwrap:
         return {name: self.journal(name) for name in self.places().journal_names()}
 
     def wait_for_entry(
-        self, name: str, event: str, *, count: int = 1, within: float = 20
+        self, name: str, event: str, *, count: int = 1, within: float = 40
     ) -> dict[str, Any]:
         """The `count`th entry of that event, once it is written."""
 
@@ -179,7 +184,22 @@ class Sshwrap:
     def own_processes(self) -> list[Process]:
         """Whoever was started by us or below us, and lives."""
         mark = b"HOME=" + os.fsencode(self.home)
-        return processes(lambda one: one.pid != os.getpid() and mark in _environ(one.pid))
+        return self._and_known(
+            processes(lambda one: one.pid != os.getpid() and mark in _environ(one.pid))
+        )
+
+    def _and_known(self, found: list[Process]) -> list[Process]:
+        """With those that were ours before and are still there: in the middle of an exec, and at
+        its end as long as its files and locks are its own, a process has no environment."""
+        here = {one.pid: one for one in found}
+        for pid, started in list(self._known.items()):
+            one = process(pid)
+            if one is None or one.started != started:
+                del self._known[pid]
+            else:
+                here.setdefault(pid, one)
+        self._known |= {one.pid: one.started for one in here.values()}
+        return sorted(here.values(), key=lambda one: one.pid)
 
     def own_ssh(self) -> list[Process]:
         """Those that keep a tunnel, not those that answer -V or -G: a supervisor that is just
@@ -201,14 +221,20 @@ class Sshwrap:
 
     def close(self) -> None:
         """TERM to every supervisor; AssertionError where anything is left after that."""
-        ours = self.own_processes()
-        for one in ours:
-            if "sshwrap" in one.title and _is_same(one):
-                os.kill(one.pid, signal.SIGTERM)
+        told: set[tuple[int, int]] = set()
+
+        def are_gone() -> bool:
+            ours = self.own_processes()
+            for one in ours:  # one that was only being started when we first looked is told later
+                if "sshwrap" in one.title and (one.pid, one.started) not in told:
+                    told.add((one.pid, one.started))
+                    _signal(one.pid, signal.SIGTERM)
+            return not ours
+
         try:
             wait_for(
-                lambda: not self.own_processes(),
-                within=15,
+                are_gone,
+                within=40,
                 what=lambda: f"nothing is left of it: {[o.title for o in self.own_processes()]}",
             )
             sockets = self.sockets()
@@ -217,7 +243,7 @@ class Sshwrap:
             assert not log.exists(), f"a supervisor met a bug:\n{log.read_text()}"
         finally:
             for one in self.own_processes():
-                os.kill(one.pid, signal.SIGKILL)
+                _signal(one.pid, signal.SIGKILL)
             for front in self._fronts:
                 front.close()
             socket_dir = self.places().socket_dir
@@ -266,7 +292,7 @@ class Front:
     def signal(self, number: int) -> None:
         self._child.send_signal(number)
 
-    def wait(self, *, within: float = 20) -> int:
+    def wait(self, *, within: float = 40) -> int:
         """Its exit status, negative for a signal."""
         wait_for(
             lambda: self._child.poll() is not None,
@@ -275,7 +301,7 @@ class Front:
         )
         return self._child.wait()
 
-    def wait_for_words(self, text: str, *, within: float = 20) -> None:
+    def wait_for_words(self, text: str, *, within: float = 40) -> None:
         """Until it has said so, on either stream."""
         wait_for(
             lambda: text in self.out + self.err,
@@ -285,7 +311,7 @@ class Front:
 
     def close(self) -> None:
         self._child.kill()
-        self._child.wait(timeout=10)
+        self._child.wait(timeout=20)
         for stream in (self._child.stdout, self._child.stderr):
             if stream is not None:
                 stream.close()
@@ -294,12 +320,12 @@ class Front:
         stream = getattr(self._child, "stdout" if name == "out" else "stderr")
         while not stream.closed and (data := stream.read1(65536)):
             self._said[name] += data
-        return self._said[name].decode()
+        return self._said[name].decode(errors="replace")  # the last character may be cut in two
 
 
-def _is_same(known: Process) -> bool:
-    now = process(known.pid)
-    return now is not None and now.started == known.started
+def _signal(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def _environ(pid: int) -> list[bytes]:

@@ -69,10 +69,12 @@ class _Visit(socketserver.StreamRequestHandler):
 class _Tcp(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
+    request_queue_size = 128  # of five, the sixth who comes at once waits a second
 
 
 class _Unix(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
+    request_queue_size = 128
 
 
 class Visitor:
@@ -109,7 +111,7 @@ class Visitor:
         self.close()
 
 
-def connect(where: tuple[str, int] | Path, *, timeout: float = 10.0) -> socket.socket:
+def connect(where: tuple[str, int] | Path, *, timeout: float = 20.0) -> socket.socket:
     """A connected stream socket."""
     if isinstance(where, tuple):
         return socket.create_connection(where, timeout=timeout)

@@ -66,7 +66,7 @@ class Web:
         self.stop()
 
 
-def fetch(port: int, *, host: str = "127.0.0.1", timeout: float = 10.0) -> str:
+def fetch(port: int, *, host: str = "127.0.0.1", timeout: float = 20.0) -> str:
     """The page at http://host:port/; OSError or HTTPException where there is none."""
     connection = http.client.HTTPConnection(host, port, timeout=timeout)
     try:
