@@ -6,13 +6,15 @@ What a verb says is a fact when it returns. Only processes of the lab are ever s
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tests.netlab.clocks import let_boot_clock_run_ahead
+from tests.netlab.home_net import ROUTER6, HomeNet
 from tests.netlab.hosts import HERE, PYTHON, Program, nsenter_above
 from tests.support.processes import process
 from tests.support.waiting import wait_for
@@ -22,44 +24,7 @@ if TYPE_CHECKING:
 
 ADDRESSES = 240  # of each kind, given in turn
 RELAY = str(HERE / "relay.py")
-ROUTER6 = "2001:db8:51::10"
 SLOW_TABLE = 100  # the routing table that leads into the relay
-
-
-@dataclass(frozen=True, slots=True)
-class HomeNet:
-    """The home's networks: those of another `number` (1 to 250) replace them."""
-
-    number: int
-    nat: bool
-
-    @property
-    def _four(self) -> str:
-        return "192.168.1" if self.nat else f"198.18.{self.number}"
-
-    @property
-    def net4(self) -> str:
-        return f"{self._four}.0/24"
-
-    @property
-    def host4(self) -> str:
-        return f"{self._four}.10"
-
-    @property
-    def router4(self) -> str:
-        return f"{self._four}.1"
-
-    @property
-    def net6(self) -> str:
-        return f"2001:db8:aa:{self.number:x}::/64"
-
-    @property
-    def host6(self) -> str:
-        return f"2001:db8:aa:{self.number:x}::10"
-
-    @property
-    def router6(self) -> str:
-        return f"2001:db8:aa:{self.number:x}::1"
 
 
 class Faults:
@@ -68,23 +33,28 @@ class Faults:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.home_net = HomeNet(1, lab.nat)
+        self._public = 1
         self._lost: set[str] = set()  # networks that have been the home's
         self._rules: dict[str, list[str]] = {}  # fault -> rules of the internet's FORWARD
         self._relay: Program | None = None
         self._has_route = True
+        self._has_cable = True
         self._frozen: set[int] = set()
+        self._asleep: list[int] = []
+        self._slept = 0  # seconds in all
         self._held: list[tuple[int, Program]] = []
 
     @property
     def public4(self) -> str:
         """The router's address on the internet."""
-        return f"198.51.100.{self.home_net.number + 9}"
+        return f"198.51.100.{self._public + 9}"
 
     def in_force(self) -> list[str]:
         """The faults that last, by the verb that began them."""
         found = list(self._rules)
         found += ["delay"] if self._relay else []
         found += [] if self._has_route else ["no_route"]
+        found += [] if self._has_cable else ["cable_out"]
         found += [f"freeze {pid}" for pid in sorted(self._frozen)]
         found += [f"hold_port {port}" for port, program in self._held if program.is_alive]
         return found
@@ -94,7 +64,10 @@ class Faults:
         self.speak()
         self.loss(0)
         self.delay(0)
+        self.cable_in()
         self.route()
+        self.wake(0)
+        self.home_on()
         self.server_on()
         for pid in list(self._frozen):
             self.thaw(pid)
@@ -122,12 +95,7 @@ class Faults:
     def freeze(self, pid: int) -> None:
         """STOP: alive for the kernel, which still acknowledges, and deaf."""
         self._check(pid)
-        above = nsenter_above(pid)
-        os.kill(pid, signal.SIGSTOP)
-        # nsenter stops itself when it sees that; else it might do so after the thaw.
-        _wait_for_state(pid, "T")
-        if above is not None:
-            _wait_for_state(above, "T")
+        _stop(pid)
         self._frozen.add(pid)
 
     def thaw(self, pid: int) -> None:
@@ -136,11 +104,34 @@ class Faults:
         if process(pid) is None:
             return
         self._check(pid)
-        above = nsenter_above(pid)
-        for one in (pid, above):
-            if one is not None:
-                os.kill(one, signal.SIGCONT)
-        wait_for(lambda: _state(pid) not in ("T", "t"), what=f"{pid} goes on")
+        _go_on(pid)
+
+    def suspend(self) -> None:
+        """The home sleeps: nothing of it runs, and no packet gets in or out."""
+        if "suspend" not in self._rules:
+            self._set_rules("suspend", ["-i home -j DROP", "-o home -j DROP"])
+            awake = [one.pid for one in self.lab.home.processes()]
+            self._asleep = [pid for pid in awake if pid not in self._frozen]
+            for pid in self._asleep:
+                _stop(pid)
+
+    def wake(self, slept: int = 600) -> None:
+        """It goes on, `slept` seconds later by the boot clock of sshwrap's processes there.
+
+        Those have to be root's (see clocks.py); the others keep their clock.
+        """
+        if "suspend" not in self._rules:
+            return
+        asleep = [found for pid in self._asleep if (found := process(pid)) is not None]
+        if slept:
+            self._slept += slept
+            for one in asleep:
+                if any(word.startswith("sshwrap") for word in one.argv):
+                    let_boot_clock_run_ahead(one.pid, self._slept)
+        self._set_rules("suspend", [])
+        for one in asleep:
+            _go_on(one.pid)
+        self._asleep.clear()
 
     def _check(self, pid: int) -> None:
         if not any(host.has(pid) for host in self.lab.hosts):
@@ -231,25 +222,48 @@ class Faults:
             commands.append(command("-6 ", self.home_net.router6))
         self.lab.home.ip(*commands)
 
-    def address_change(self) -> None:
+    def cable_out(self) -> None:
+        """The home's interface loses its carrier; addresses and routes stay, and lead nowhere."""
+        if self._has_cable:
+            self._has_cable = False
+            self.lab.router.ip("link set lan down")
+            self._wait_for_carrier(False)
+
+    def cable_in(self) -> None:
+        if not self._has_cable:
+            self._has_cable = True
+            self.lab.router.ip("link set lan up")
+            self._wait_for_carrier(True)
+
+    def _wait_for_carrier(self, there: bool) -> None:
+        def flags() -> str:
+            return self.lab.home.run("ip", "-o", "link", "show", "lan", tools=True).stdout
+
+        wait_for(lambda: ("NO-CARRIER" not in flags()) is there, within=20, what=flags)
+
+    def address_change(self, *, home: bool = False) -> None:
         """The provider gives the home another address, as it does at night.
 
-        Behind NAT the router's public address changes and nothing at home; without NAT, and for
-        IPv6, it is the home's own network. What goes to the old address is lost without a word:
-        the old connections are dead, and the server is told nothing.
+        Behind NAT it is the router's public one, and nothing changes at home, unless `home`: then
+        the home's own IPv6 network does as well, of which its kernel knows. Without NAT both of
+        the home's networks do. What goes to the old address is lost without a word: the old
+        connections are dead, and the server is told nothing.
         """
-        lab, old_public, old = self.lab, self.public4, self.home_net
-        self.home_net = HomeNet(old.number % ADDRESSES + 1, old.nat)
+        lab, old_public = self.lab, self.public4
+        self._public = self._public % ADDRESSES + 1
         lab.router.ip(
             f"addr del {old_public}/24 dev wan",
             f"addr add {self.public4}/24 dev wan",
             "route replace default via 198.51.100.1",
         )
         self._lose(f"{old_public}/32", f"{self.public4}/32")
-        if not lab.nat:
-            self._renumber("", "24", "4", self.public4, old)
-        if lab.ipv6:
-            self._renumber("-6 ", "64", "6", ROUTER6, old)
+        if home or not lab.nat:
+            old = self.home_net
+            self.home_net = HomeNet(old.number % ADDRESSES + 1, old.nat)
+            if not lab.nat:
+                self._renumber("", "24", "4", self.public4, old)
+            if lab.ipv6:
+                self._renumber("-6 ", "64", "6", ROUTER6, old)
 
     def _lose(self, old: str, new: str) -> None:
         """What goes to the old network is lost from now on, and what goes to the new one is not."""
@@ -284,7 +298,24 @@ class Faults:
         self._lose(of(old, "net"), of(new, "net"))
         lab.internet.ip(f"{prefix}route add {of(new, 'net')} via {via}")
 
-    # --- the server ----------------------------------------------------------------------------
+    # --- the machines --------------------------------------------------------------------------
+
+    def home_off(self) -> None:
+        """The home's machine loses its power: nobody is told, neither the server nor the router."""
+        if "home_off" not in self._rules:
+            self._set_rules("home_off", ["-i home -j DROP", "-o home -j DROP"])
+            self.lab.home.power_off()
+
+    def home_on(self) -> None:
+        """It has booted, with another boot id, and serves its pages; nobody started a tunnel."""
+        if "home_off" in self._rules:
+            self.lab.home.boot()
+            self.lab.serve_pages_again()
+            self._set_rules("home_off", [])
+
+    def home_reboot(self) -> None:
+        self.home_off()
+        self.home_on()
 
     def server_off(self) -> None:
         """The server loses its power, without a word: no FIN, no RST, nothing unreachable."""
@@ -309,6 +340,12 @@ class Faults:
         self._held.append((port, program))
         return program
 
+    def take_port(self, port: int, families: str = "both", *, account: str = "root") -> Program:
+        """The same, from a tunnel that has it: there is no moment in which the tunnel could."""
+        program = self.lab.server.take_port(port, families, account=account)
+        self._held.append((port, program))
+        return program
+
     def release_port(self, port: int) -> None:
         """Whatever a fault holds there is let go."""
         for held, program in self._held:
@@ -322,7 +359,23 @@ def _state(pid: int) -> str:
     return found.state if found else ""
 
 
-def _wait_for_state(pid: int, state: str) -> None:
+def _stop(pid: int) -> None:
+    """Return when it stands still, or has gone."""
+    above = nsenter_above(pid)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGSTOP)
+    # nsenter stops itself when it sees that; else it might do so after the process goes on.
+    stopped = [pid] if above is None else [pid, above]
     wait_for(
-        lambda: _state(pid) == state, what=lambda: f"{pid} is in state {state}, not {_state(pid)}"
+        lambda: all(_state(one) in ("T", "") for one in stopped),
+        within=20,
+        what=lambda: f"{stopped} stand still: {[_state(one) for one in stopped]}",
     )
+
+
+def _go_on(pid: int) -> None:
+    for one in (pid, nsenter_above(pid)):
+        if one is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one, signal.SIGCONT)
+    wait_for(lambda: _state(pid) != "T", what=f"{pid} goes on")

@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -217,6 +218,26 @@ class Host:
 
         wait_for(gone, what=lambda: f"{self.name}: {[one.title for one in self.processes()]} end")
 
+    def power_off(self) -> None:
+        """Everything that runs is gone, and what the kernel knew of connections with it.
+
+        Whoever calls this has cut the line before: no FIN and no RST shall get out.
+        """
+        self.kill_all()
+        # Without a process TCP would go on by itself: resend, say FIN, wait.
+        self.run("ss", "-K", "state", "all", tools=True)
+        wait_for(
+            lambda: not self.run("ss", "-Htan", tools=True).stdout,
+            what=lambda: f"no socket: {self.run('ss', '-tan', tools=True).stdout}",
+        )
+
+    def boot(self) -> None:
+        """Another boot id; what runs after a boot is for the caller to start."""
+        (self.root / "proc/sys/kernel/random/boot_id").write_text(f"{uuid.uuid4()}\n")
+
+    def boot_id(self) -> str:
+        return (self.root / "proc/sys/kernel/random/boot_id").read_text().strip()
+
     # --- its network ---------------------------------------------------------------------------
 
     def ip(self, *commands: str) -> None:
@@ -248,7 +269,8 @@ class Host:
             f"echo {shlex.quote(str(value))} >/proc/sys/{name.replace('__', '/')}"
             for name, value in values.items()
         ]
-        self.run("sh", "-ec", "\n".join(sets), tools=True)
+        # Through the host's own /proc: in a container the machine's may be read-only.
+        self.run("sh", "-ec", "\n".join(sets), cwd="/")
 
     def listeners(self, port: int) -> set[str]:
         """The addresses at which somebody there listens at a TCP port: {"0.0.0.0", "::"}.

@@ -20,7 +20,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.netlab.faults import ROUTER6, Faults
+from tests.netlab import runtime
+from tests.netlab.faults import Faults
+from tests.netlab.home_net import ROUTER6
 from tests.netlab.hosts import NAMESPACES, PATH, PYTHON, Account, Host, Program
 from tests.netlab.server import Server, system
 from tests.netlab.visitor import Visitor
@@ -38,15 +40,42 @@ YOU = Account("you", 5001, "/srv/you")
 HOME_ROOT = Account("root", 0, "/srv/root")
 
 
-# All that a lab asks of the kernel, in namespaces that end with the try.
+# All that a lab asks of the kernel, in namespaces that end with the try. `$0` is an interpreter.
 TRY = """
 mount -t tmpfs tmpfs /mnt
-mkdir /mnt/upper /mnt/work
-mount -t overlay -o lowerdir=/etc,upperdir=/mnt/upper,workdir=/mnt/work overlay /mnt
+mkdir /mnt/upper /mnt/work /mnt/root /mnt/upper2 /mnt/work2
+mount -t overlay -o lowerdir=/etc,upperdir=/mnt/upper,workdir=/mnt/work overlay /mnt/root
+umount /mnt/root
+mount -t overlay -o lowerdir=/,upperdir=/mnt/upper2,workdir=/mnt/work2 overlay /mnt/root
+mount -t proc proc /mnt/root/proc
+mount --rbind /dev /mnt/root/dev
+cat /proc/sys/kernel/random/boot_id >/mnt/boot_id
+mount --bind /mnt/boot_id /mnt/root/proc/sys/kernel/random/boot_id
+mount -t proc proc /proc
+chroot /mnt/root ssh -V
+ip link set lo up
 ip link add one type veth peer name other
-iptables -w -t nat -A POSTROUTING -j MASQUERADE
-iptables -w -A FORWARD -m conntrack --ctstate INVALID -j DROP
-iptables -w -A FORWARD -m statistic --mode random --probability 0.5 -j DROP
+echo 0 >/proc/sys/net/ipv6/conf/all/disable_ipv6
+ip -6 addr add 2001:db8::1/64 dev one nodad
+for iptables in iptables ip6tables; do
+    $iptables -w -A FORWARD -m conntrack --ctstate INVALID -j DROP
+    $iptables -w -A FORWARD -m statistic --mode random --probability 0.5 -j DROP
+done
+iptables -w -t nat -A POSTROUTING -o one -j MASQUERADE
+echo 0 >/proc/sys/net/netfilter/nf_conntrack_tcp_loose
+echo 1 >/proc/sys/net/ipv6/conf/all/keep_addr_on_down
+exec "$0" -S -E -c '
+import socket, subprocess
+listener = socket.create_server(("127.0.0.1", 0))
+near = socket.create_connection(listener.getsockname(), timeout=20)
+far, _ = listener.accept()
+subprocess.run(["ss", "-K", "state", "all"], stdout=subprocess.DEVNULL, check=True)
+try:
+    near.send(b"?")
+except OSError:
+    raise SystemExit(0)
+raise SystemExit("ss -K ends no connection: the kernel lacks CONFIG_INET_DIAG_DESTROY")
+'
 """
 
 
@@ -57,17 +86,27 @@ def missing() -> str | None:
         return "network namespaces are Linux's"
     if os.geteuid() != 0:
         return "only root can make hosts"
-    for program in ("unshare", "nsenter", "mount", "ip", "iptables", "ss", "ssh", "ssh-keygen"):
+    programs = ("unshare", "nsenter", "mount", "chroot", "ip", "iptables", "ip6tables", "ss")
+    for program in (*programs, "ssh", "ssh-keygen"):
         if shutil.which(program, path=PATH) is None:
             return f"no {program} on this machine"
     if find_sshd() is None:
         return "no sshd on this machine"
-    argv = ["unshare", *NAMESPACES, "--fork", "sh", "-ec", TRY]
-    done = subprocess.run(
-        argv, env=os.environ | {"PATH": PATH}, capture_output=True, text=True, check=False
-    )
+    argv = ["unshare", *NAMESPACES, "--fork", "--kill-child=KILL", "sh", "-ec", TRY, sys.executable]
+    try:
+        done = subprocess.run(
+            argv,
+            env=os.environ | {"PATH": PATH},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return "this machine can make no hosts: trying it takes more than a minute"
     if done.returncode:
-        return f"this machine can make no hosts: {done.stderr.strip()}"
+        said = done.stderr.strip().rpartition("\n")[2]
+        return f"this machine can make no hosts: {said}"
     return None
 
 
@@ -86,18 +125,27 @@ class Lab:
 
     `server`: the system it runs, "bullseye", "bookworm" or "trixie" as scripts/record-openssh has
     built them; None is the machine's own. `nat`: the home has a private IPv4 address behind the
-    router's; else a public network of its own. `ipv6`: every host has addresses of it, or none
-    (the kernel lets programs listen on "::" all the same; sshd's AddressFamily does not).
+    router's; else a public network of its own. `strict`: the router loses what belongs to no
+    connection that it knows; else it takes up a connection in its middle, as Linux does unless
+    told otherwise. `ipv6`: every host has addresses of it, or none (the kernel lets programs
+    listen on "::" all the same; sshd's AddressFamily does not).
     In the home there are the accounts root and "you", with a key that the server takes:
     `ssh tunnel@vps.example.com` works there.
     """
 
     def __init__(
-        self, folder: Path, *, server: str | None = None, nat: bool = True, ipv6: bool = True
+        self,
+        folder: Path,
+        *,
+        server: str | None = None,
+        nat: bool = True,
+        strict: bool = True,
+        ipv6: bool = True,
     ) -> None:
         folder = folder.resolve()
         self.folder = folder
         self.nat = nat
+        self.strict = strict
         self.ipv6 = ipv6
         self.home = Host("home", folder)
         self.router = Host("router", folder)
@@ -106,6 +154,7 @@ class Lab:
         self.visitor = Visitor("visitor", folder)
         self.hosts = (self.home, self.router, self.internet, self.server, self.visitor)
         self.faults = Faults(self)
+        self._pages: list[tuple[int, str]] = []
 
     # --- life ----------------------------------------------------------------------------------
 
@@ -153,6 +202,15 @@ class Lab:
 
     def serve_page(self, port: int = 8080, text: str = "hello") -> Program:
         """A web page on the home's loopback; it listens when this returns."""
+        self._pages.append((port, text))
+        return self._serve(port, text)
+
+    def serve_pages_again(self) -> None:
+        """After a boot."""
+        for port, text in self._pages:
+            self._serve(port, text)
+
+    def _serve(self, port: int, text: str) -> Program:
         program = self.home.popen(*PYTHON, str(WEB_SERVER), str(port), text, tools=True)
         program.wait_for_words(str(port))
         return program
@@ -161,6 +219,7 @@ class Lab:
         # Bound to /srv: a folder of pytest is too deep for Unix sockets, and open to root alone.
         self.home_folder.mkdir(mode=0o755, parents=True)
         self.home.binds.append((str(self.home_folder), "/srv"))
+        self.home.binds += runtime.bind(self.home_folder)
         argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f"]
         key = self.folder / "client_key"
         subprocess.run([*argv, str(key)], check=True, stdin=subprocess.DEVNULL)
@@ -189,6 +248,9 @@ class Lab:
                 net__ipv6__conf__default__disable_ipv6=int(not self.ipv6),
                 # A host alone on its cable need not ask for two seconds whether it is alone.
                 net__ipv6__conf__default__accept_dad=0,
+                # A cable that is taken out and put in again does not cost the router's address.
+                net__ipv6__conf__all__keep_addr_on_down=1,
+                net__ipv6__conf__default__keep_addr_on_down=1,
             )
         for host in (self.router, self.internet):
             host.sysctl(net__ipv4__ip_forward=1)
@@ -262,12 +324,12 @@ class Lab:
     def _guard(self) -> None:
         """The router as people have it: nothing comes in unasked, what it does not know is lost.
 
-        By default Linux takes up a connection in its middle; then the first packet after an
-        address change would reach the server, whose RST would tell the client at once.
+        One that is not `strict` takes up a connection in its middle: the first packet after an
+        address change reaches the server, whose RST tells the client at once.
         """
-        self.router.sysctl(net__netfilter__nf_conntrack_tcp_loose=0)
-        lines = [
-            "FORWARD -m conntrack --ctstate INVALID -j DROP",
+        self.router.sysctl(net__netfilter__nf_conntrack_tcp_loose=int(not self.strict))
+        lines = ["FORWARD -m conntrack --ctstate INVALID -j DROP"] if self.strict else []
+        lines += [
             "FORWARD -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
             "FORWARD -i lan -j ACCEPT",
             "FORWARD -j DROP",

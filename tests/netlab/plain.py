@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+
+from tests.netlab.clocks import missing_for_suspend
 from tests.netlab.hosts import Program
 from tests.netlab.lab import SERVER4, Lab
 
 PORT = 12345
 CONFIRMED = "remote forward success"
-# An ssh of its own that notices a dead line in two seconds.
-ALERT = ("-oServerAliveInterval=1", "-oServerAliveCountMax=1")
+# An ssh that notices a dead line in 1 x (3 + 1) seconds; a sign-in may be silent for 1 x 3.
+ALERT = ("-oServerAliveInterval=1", "-oServerAliveCountMax=3")
 
 
 def start_tunnel(
@@ -47,3 +50,8 @@ def seen_from(lab: Lab, host: str = "vps4.example.com") -> str:
     """The address that the server sees the home come from."""
     words = ("ssh", "-oBatchMode=yes", f"tunnel@{host}", "echo $SSH_CONNECTION")
     return lab.home.run(*words).stdout.split()[0]
+
+
+def needs_suspend() -> None:
+    if (reason := missing_for_suspend()) is not None:
+        pytest.skip(reason)

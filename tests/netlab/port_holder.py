@@ -1,12 +1,15 @@
-"""`python port_holder.py PORT v4|v6|both UID`: holds the port on every address, and serves nobody.
+"""`python port_holder.py PORT v4|v6|both UID [wait]`: has the port on every address, serves nobody.
 
-It is that account's socket, for that is what others see of it. Prints "held" once it does.
-The two families are two sockets, as sshd makes them.
+It is that account's socket, for that is what others see of it. Prints "held" once it does; until
+then it waits for whoever has the port, or ends. The two families are two sockets, as sshd makes
+them.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import select
 import signal
 import socket
 import sys
@@ -33,10 +36,15 @@ if __name__ == "__main__":
     os.setgroups([])
     os.setgid(int(sys.argv[3]))
     os.setuid(int(sys.argv[3]))
-    try:
-        sockets = hold(int(sys.argv[1]), sys.argv[2])
-    except OSError as error:
-        sys.exit(f"port {sys.argv[1]}: {error.strerror}")
+    sockets: list[socket.socket] = []
+    print("waits", flush=True)
+    while not sockets:
+        try:
+            sockets = hold(int(sys.argv[1]), sys.argv[2])
+        except OSError as error:
+            if sys.argv[4:] != ["wait"] or error.errno != errno.EADDRINUSE:
+                sys.exit(f"port {sys.argv[1]}: {error.strerror}")
+            select.select([], [], [], 0.001)
     print("held", flush=True)
-    while sockets:
+    while True:
         signal.pause()

@@ -7,11 +7,11 @@ returns when it is a fact.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import signal
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -120,7 +120,8 @@ class Server(Host):
         if sessions:
             left = [one.pid for one in self.processes() if one.title.startswith("sshd")]
             for pid in left:
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it may end by itself
+                    os.kill(pid, signal.SIGKILL)
             wait_for(lambda: not any(process(pid) for pid in left), what="sessions end")
 
     def restart_sshd(
@@ -190,37 +191,37 @@ class Server(Host):
 
     def hold_port(self, port: int, families: str = "both", *, account: str = "root") -> Program:
         """Another program of that account listens there on "v4", "v6" or "both", until stopped."""
-        # By root, who may read our interpreter wherever that lies; it becomes the other itself.
-        uid = str(self.accounts[account].uid)
-        program = self.popen(*PYTHON, PORT_HOLDER, str(port), families, uid, tools=True)
+        program = self._hold_port(port, families, account)
         program.wait_for_words("held")
         return program
 
-    def power_off(self) -> None:
-        """Everything that runs is gone, and what the kernel knew of connections with it.
+    def take_port(self, port: int, families: str = "both", *, account: str = "root") -> Program:
+        """The same where a tunnel of "tunnel" has the port: its session is ended, and too late."""
+        program = self._hold_port(port, families, account, "wait")
+        program.wait_for_words("waits")
+        for pid in self.sessions():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        program.wait_for_words("held")
+        return program
 
-        Whoever calls this has cut the line before: no FIN and no RST shall get out.
-        """
+    def _hold_port(self, port: int, families: str, account: str, *words: str) -> Program:
+        # By root, who may read our interpreter wherever that lies; it becomes the other itself.
+        uid = str(self.accounts[account].uid)
+        return self.popen(*PYTHON, PORT_HOLDER, str(port), families, uid, *words, tools=True)
+
+    def power_off(self) -> None:
         self._sshd = None
-        self.kill_all()
-        # Without a process TCP would go on by itself: resend, say FIN, wait.
-        self.run("ss", "-K", "state", "all", tools=True)
-        wait_for(
-            lambda: not self.run("ss", "-Htan", tools=True).stdout,
-            what=lambda: f"no socket: {self.run('ss', '-tan', tools=True).stdout}",
-        )
+        super().power_off()
 
     def power_on(self) -> None:
         """A new boot: another boot id, an empty /run, sshd where it ran before."""
-        (self.root / "proc/sys/kernel/random/boot_id").write_text(f"{uuid.uuid4()}\n")
+        self.boot()
         for name in ("run", "tmp"):
             for left in (self.root / name).iterdir():
                 shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
         self._make_run()
         self.start_sshd()
-
-    def boot_id(self) -> str:
-        return (self.root / "proc/sys/kernel/random/boot_id").read_text().strip()
 
     def _make_run(self) -> None:
         self.put("/run/sshd", None, mode=0o755)

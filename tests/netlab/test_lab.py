@@ -139,9 +139,10 @@ def test_where_there_can_be_no_lab_it_is_said_why(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(lab_module, "PATH", "/nowhere")
     assert why() == "no unshare on this machine"
     monkeypatch.undo()
+    if missing() is not None:
+        return
     monkeypatch.setattr(lab_module, "TRY", "echo no NAT here >&2; exit 1")
-    if os.geteuid() == 0:
-        assert why() == "this machine can make no hosts: no NAT here"
+    assert why() == "this machine can make no hosts: no NAT here"
 
 
 # --- nothing is left, nothing is changed ---------------------------------------------------------

@@ -68,15 +68,25 @@ def test_a_lab_is_played_with(hand: Hand) -> None:
     assert hand("visit") == "not served: ECONNREFUSED\n"
     assert hand("enter", "--as", "you", "home", "id", "-un") == "you\n"
     assert "no account 'you'" in hand("enter", "--as", "you", "server", "id", status=1)
+    assert "1 profile, no faults" in hand("enter", "--as", "you", "home", "sshwrap", "check")
     tunnel = ("ssh", "-f", "-N", "-R", "*:12345:localhost:8080", "tunnel@vps.example.com")
     hand("enter", "home", *tunnel, "-E", "/dev/null")
-    assert hand("visit") == hand("visit", "-6") == "served: hello from home\n"
+    served = "served: hello from home\n"
+    wait_for(lambda: hand("visit") == served, within=20, what="served by IPv4")
+    wait_for(lambda: hand("visit", "-6") == served, within=20, what="served by IPv6")
     assert "0.0.0.0:12345" in hand("status")
     assert hand("fault", "silence") == "faults: silence\n"
     assert hand("visit") == "not served: timeout\n"
     assert hand("fault", "heal") == "faults: none\n"
+    assert "faults: suspend\n" in hand("fault", "suspend")
+    assert hand("fault", "wake", "0") == "faults: none\n"
     assert hand("fault", "kill", "ssh") == "faults: none\n"
-    wait_for(lambda: "refused" in hand("visit").lower(), what="the port is free")
+    wait_for(lambda: "REFUSED" in hand("visit"), within=20, what="the port is free")
+    hand("enter", "home", *tunnel, "-E", "/dev/null")
+    wait_for(lambda: hand("visit") == served, within=20, what="served again")
+    assert hand("fault", "hold_port", "12345") == "faults: hold_port 12345\n"
+    assert hand("visit") == "not served: timeout\n"
+    assert hand("fault", "release_port", "12345") == "faults: none\n"
     hand("fault", "address_change")
     assert "behind 198.51.100.11" in hand("status")
     assert hand("sshd", "GatewayPorts=no") == "sshd runs with GatewayPorts=no\n"
@@ -87,6 +97,8 @@ def test_what_is_asked_wrongly_is_said_and_changes_nothing(hand: Hand) -> None:
     for words, said in (
         (("fault", "quake"), "no fault 'quake': kill, freeze"),
         (("fault", "loss"), "scripts/lab fault loss SHARE"),
+        (("fault", "wake", "soon"), "'soon' is no number of seconds"),
+        (("fault", "address_change", "mine"), "'mine' is not home"),
         (("fault", "loss", "30"), "'30' is not 0 to 1"),
         (("fault", "kill", "me"), "'me' is none of ssh, session and a pid"),
         (("fault", "kill", "1"), "process 1 is not of this lab"),
