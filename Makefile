@@ -21,11 +21,10 @@ demo: ## the whole story on this machine, in under a minute
 	@.venv/bin/python scripts/demo.py
 
 .PHONY: test
-test: .dev lint types ## everything that has to pass: lint, types, unit, process, sshd, netlab
+test: .dev lint types ## everything that has to pass: lint, types, unit, process and sshd tests
 	$(PYTEST) tests/unit
 	$(PYTEST) tests/process
 	$(PYTEST) tests/sshd -n 2 --dist worksteal
-	$(PYTEST) tests/netlab -n 2 --dist worksteal -rs
 
 .PHONY: lint
 lint: .dev ## ruff: rules and format

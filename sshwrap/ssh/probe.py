@@ -112,9 +112,12 @@ class Probe:
         if origin == self._address:
             return True
         try:
-            return ip_address(origin).is_loopback
+            came, went = ip_address(origin), ip_address(self._address)
         except ValueError:
             return False
+        # To 127.0.0.2 it comes from 127.0.0.1; never from the other family, or from loopback to
+        # another address: that is a program of the server that visits.
+        return came.is_loopback and went.is_loopback and came.version == went.version
 
     def _leads(self, evidence: Evidence) -> bool:
         """Whether this refusal is of our forward's target."""

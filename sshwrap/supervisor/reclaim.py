@@ -4,7 +4,7 @@ Laws. Nothing here waits: the end is one short sign-in beside the loop, killed a
 told of once or, closed before, not at all. What may be ended is ssh/end.py's to prove, whether the
 record may be used ssh/session_record.py's. A record that cannot be read is none.
 """
-# ruff: noqa: PTH110, PTH118, PTH123, PTH208
+# ruff: noqa: PTH110, PTH113, PTH118, PTH123, PTH208
 # Reason: the supervisor does without pathlib.
 
 from __future__ import annotations
@@ -120,8 +120,11 @@ def write_record(places: Places, record: SessionRecord) -> None:
 
 def read_record(places: Places, name: str) -> SessionRecord | None:
     """None where there is none, or a damaged one."""
+    path = places.session_file(name)
+    if not os.path.isfile(path):  # a pipe would never end
+        return None
     try:
-        with open(places.session_file(name), "rb") as file:
+        with open(path, "rb") as file:
             return record_from_json(file.read(MOST_BYTES + 1))
     except OSError:
         return None

@@ -179,6 +179,12 @@ class Server(Host):
             if SIGNED_IN.search(one.title) and titled.search(one.title)
         ]
 
+    def unacknowledged(self) -> int:
+        """Bytes that the server has sent to who is signed in, and nobody has acknowledged."""
+        argv = ("ss", "-H", "-t", "-n", "state", "established", "sport = :22")
+        rows = self.run(*argv, tools=True).stdout.splitlines()
+        return sum(int(row.split()[1]) for row in rows)
+
     def version(self) -> tuple[int, int]:
         """(9, 2) of "OpenSSH_9.2p1"."""
         said = self.run(SSHD, "-?", check=False).stderr

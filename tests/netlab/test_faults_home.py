@@ -114,6 +114,7 @@ def test_a_home_without_power_tells_nobody_and_boots_without_its_tunnel(lab: Lab
     ssh = tunnel(lab)
     boot = lab.home.boot_id()
     (session,) = lab.server.sessions()
+    wait_for(lambda: lab.server.unacknowledged() == 0, what="the server has no more to say")
     lab.faults.home_off()
     assert lab.faults.in_force() == ["home_off"]
     assert not ssh.is_alive

@@ -42,6 +42,17 @@ def comes_back(lab: Lab, cli: HomeCli, ssh: int) -> Tunnel:
     return tunnel
 
 
+def falls_silent(lab: Lab, cli: HomeCli) -> None:
+    """Nobody has anything to say: what the server has sent would be refused by a home that lost
+    its connection, and so tell the server."""
+    cli.wait_until("web", lambda tunnel: tunnel["forwards"][0]["from_here"] == "open")
+    wait_for(
+        lambda: lab.server.unacknowledged() == 0,
+        within=WITHIN,
+        what=lambda: f"{lab.server.unacknowledged()} bytes are acknowledged",
+    )
+
+
 def failures(cli: HomeCli) -> list[dict[str, Any]]:
     entries = cli.journal("web")
     return [entry["failure"] for entry in entries if entry.get("failure") is not None]
@@ -199,7 +210,8 @@ def test_the_server_s_sshd_is_away(lab: Lab, cli: HomeCli) -> None:
 def test_the_home_loses_its_power_and_its_next_start_takes_the_port_back(
     lab: Lab, cli: HomeCli
 ) -> None:
-    up(lab, cli)
+    up(lab, cli, **PATIENT)
+    falls_silent(lab, cli)
     (session,) = lab.server.sessions()
     lab.faults.home_reboot()
     assert lab.server.sessions() == [session], "nobody has told the server"
@@ -212,7 +224,8 @@ def test_the_home_loses_its_power_and_its_next_start_takes_the_port_back(
 
 @pytest.mark.slow
 def test_the_supervisor_is_killed_while_the_line_is_dark(lab: Lab, cli: HomeCli) -> None:
-    ssh = up(lab, cli)
+    ssh = up(lab, cli, **PATIENT)
+    falls_silent(lab, cli)
     sessions = lab.server.sessions()
     lab.faults.silence()
     lab.faults.kill(cli.supervisor())

@@ -26,7 +26,9 @@ LINE = re.compile(r"^\d\d:\d\d:\d\d  ?web\b[^\x00-\x1f]*$")
 @pytest.fixture
 def port(cli: Sshwrap, web: Web) -> int:
     port = free_port()
-    cli.profiles(web={"remote_forward": f"*:{port}:127.0.0.1:{web.port}", "restart_max_delay": 1})
+    cli.profiles(
+        web={"remote_forward": f"127.0.0.1:{port}:127.0.0.1:{web.port}", "restart_max_delay": 1}
+    )
     return port
 
 
