@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 3.0  # a shell with a slow greeting; a tunnel is not up before the look is done
 PROBE_SECONDS = 3.0
 FORWARD_SECONDS = 10.0
-LOG_SECONDS = 0.25  # child.py reads a busy log with a pause
+LOG_SECONDS = 2.0  # the log may be read later than the client ends: a busy machine
 # Where hardly ever anybody listens; a refusal is the answer that is wanted.
 _CLOSED = ("127.0.0.1", 1)
 
