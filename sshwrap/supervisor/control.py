@@ -196,7 +196,10 @@ class Control:
             trouble = no_master(done.status, done.err, timed_out=done.timed_out)
             if trouble is not None or not connection.needs_log:
                 connection.tell(trouble)
-            self._await_log(connection)
+            if trouble is not None and trouble.why is Why.GONE:
+                self._turn_over(connection)  # it came to no master: no line is to come
+            else:
+                self._await_log(connection)
 
         def failed(trouble: Unknown) -> None:
             connection.tell(trouble)
