@@ -361,9 +361,9 @@ class Attendant:
         if self._to_change is not None:
             return  # it is done once more when that is
         # Through a jump the server's address may be another machine's here, or nobody's.
-        direct = self._server is not None
-        server = as_number(self._unit.order.hostname) or (self._server and self._server[0])
-        server = server if direct else None
+        server = None
+        if self._server is not None:
+            server = as_number(self._unit.order.hostname) or self._server[0]
         for index, state in enumerate(self._forwards()):
             address = visitors_address(state, server)
             if address is not None:
