@@ -1,9 +1,9 @@
 """What is known of this machine, the way, the account and the server: Known, or Unknown and why.
 
-Laws. Whoever gathers records and never concludes; whoever judges asks nobody. A question that could
-not be asked is Unknown with its reason, which stands on a screen behind "unknown, because"; there is
-no third thing and no default that looks like an answer. What a server printed is data: cleaned and
-bounded before it comes in here.
+Laws. Whoever gathers records and never concludes; whoever judges asks nobody. A question that
+could not be asked is Unknown with its reason, which stands on a screen behind "unknown, because";
+there is no third thing and no default that looks like an answer. What a server printed is data:
+cleaned and bounded before it comes in here.
 """
 
 from __future__ import annotations
