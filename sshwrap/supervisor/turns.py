@@ -1,8 +1,9 @@
 """Whose turn it is to start: few at a time for each server, nobody towards one that throttles us.
 
 Laws. sshd drops sign-ins at random once many have not finished (MaxStartups 10:30:100), and counts
-those of everybody: we take less than half of that. Servers take turns, so that one that does not
-answer holds up nobody else. Between two starts the loop breathes.
+those of everybody: we take less than half of that, and one at a time at a server that has turned
+somebody of us away, since two at once may be what is too much there. Servers take turns, so that
+one that does not answer holds up nobody else. Between two starts the loop breathes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import asyncio
 
 SIGNING_IN_PER_SERVER = 4
+CAREFUL_SECONDS = 600.0  # after it was held: as long as the longest penalty of sshd
 SPAWN_PAUSE = 0.002  # what a fork costs, left to those who are already up
 
 
@@ -71,6 +73,12 @@ class Turns:
         """When (monotonic) somebody may knock there again; 0.0 or the past: now."""
         return self._held.get(server, 0.0)
 
+    def _places(self, server: str) -> int:
+        held = self._held.get(server)
+        if held is None or held + CAREFUL_SECONDS < self._loop.time():
+            return SIGNING_IN_PER_SERVER
+        return 1
+
     def _pump_soon(self, delay: float) -> None:
         if self._pump_handle is None:
             self._pump_handle = self._loop.call_later(delay, self._pump)
@@ -86,7 +94,7 @@ class Turns:
                 del self._due[server]
                 for name in queue:
                     self._wait(name)
-            elif len(self._signing_in.get(server, ())) < SIGNING_IN_PER_SERVER:
+            elif len(self._signing_in.get(server, ())) < self._places(server):
                 name = queue.popleft()
                 self._due[server] = self._due.pop(server)  # the next turn is another server's
                 self._pump_soon(SPAWN_PAUSE)

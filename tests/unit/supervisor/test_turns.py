@@ -11,7 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sshwrap.supervisor.turns import SIGNING_IN_PER_SERVER, SPAWN_PAUSE, Turns
+from sshwrap.supervisor.turns import (
+    CAREFUL_SECONDS,
+    SIGNING_IN_PER_SERVER,
+    SPAWN_PAUSE,
+    Turns,
+)
 
 VPS, NAS = "vps.example.com:22", "nas.example.com:22"
 
@@ -118,7 +123,28 @@ def test_a_server_that_holds_sends_everybody_back_to_wait(world: World) -> None:
     world.loop.run(30)
     world.due(VPS, "one", "two")
     world.loop.run()
+    world.turns.signed_in(VPS, "one")
+    world.loop.run()
     assert world.names() == ["other", "one", "two"]
+
+
+def test_at_a_server_that_has_held_one_comes_after_the_other(world: World) -> None:
+    """Two at once may be what is too much there."""
+    names = many("t", 3)
+    world.turns.hold(VPS, 20.0)
+    world.loop.run(21)
+    world.due(VPS, *names)
+    world.due(NAS, *many("n", SIGNING_IN_PER_SERVER))
+    world.loop.run()
+    assert [name for name in world.names() if name in names] == names[:1]
+    assert len(world.names()) == 1 + SIGNING_IN_PER_SERVER
+    world.turns.signed_in(VPS, names[0])
+    world.loop.run()
+    assert [name for name in world.names() if name in names] == names[:2]
+    world.loop.run(CAREFUL_SECONDS)
+    world.due(VPS, "later")
+    world.loop.run()
+    assert set(world.names()) >= {*names, "later"}, "and after a while as many as ever"
 
 
 def test_a_hold_is_only_ever_made_longer(world: World) -> None:
