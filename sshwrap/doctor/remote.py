@@ -220,8 +220,8 @@ class Connection:
 
     # --- the end -------------------------------------------------------------
 
-    def close(self) -> None:
-        """Take back what is open, end our own master, and leave nothing behind."""
+    def leave(self) -> None:
+        """Take back what is open and end our own master; the loop can go on."""
         if self._open and self.is_up:
             self.cancel(tuple(self._open), _END_SECONDS)
         self._control.close()
@@ -234,6 +234,10 @@ class Connection:
         if self._owns:
             with suppress(OSError):
                 os.unlink(self._path)  # noqa: PTH108
+
+    def close(self) -> None:
+        """`leave`, and nothing can be asked any more."""
+        self.leave()
         self._pump.close()
 
 

@@ -237,13 +237,15 @@ _TYPES = {
 def sign_in_of(
     heard: Heard,
     *,
+    is_ready: bool,
     exit_status: int | None,
     signal: int | None,
     destination: str,
     profile: str,
 ) -> SignIn:
-    """`exit_status` and `signal` None: it stands, or was ended by us because it took too long."""
-    if heard.is_signed_in and exit_status is None and signal is None:
+    """`is_ready`: its control socket answers. `exit_status` and `signal` None: it still runs, and
+    where it is not ready it has taken too long."""
+    if is_ready:
         return SignIn(None, method_of(heard))
     if exit_status is None and signal is None:
         return SignIn(_too_long(heard, destination, profile))
