@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 
 from sshwrap.doctor.sshd_config_lines import Line, parse
 from sshwrap.doctor.sshd_config_match import (
+    BadConfig,
     Criteria,
-    Refused,
     Told,
     as_bytes,
     is_for_all,
@@ -25,8 +25,14 @@ from sshwrap.doctor.sshd_config_match import (
 from sshwrap.ssh.version import Version
 
 __all__ = [
-    *("Criteria", "Origin", "Place", "Unsupported"),
-    *("evaluate", "include_patterns", "match_blocks_on", "origin_of"),
+    "Criteria",
+    "Origin",
+    "Place",
+    "Unsupported",
+    "evaluate",
+    "include_patterns",
+    "match_blocks_on",
+    "origin_of",
 ]
 
 HAS_INCLUDE = Version(8, 2)
@@ -111,7 +117,7 @@ def evaluate(
     try:
         general = list(_Reading(files, version, None).settings(main))
         matched = list(_Reading(files, version, criteria).settings(main))
-    except Refused as refused:
+    except BadConfig as refused:
         return Unsupported(str(refused))
     keywords = dict.fromkeys(keyword for keyword, _, _ in general + matched)
     return {keyword: _judge(keyword, general, matched) for keyword in keywords}
@@ -133,7 +139,7 @@ def match_blocks_on(
     """Every line that sets the keyword in a Match block, whoever that is for."""
     try:
         found = list(_Reading(files, version, None).settings(main))
-    except Refused as refused:
+    except BadConfig as refused:
         return Unsupported(str(refused))
     name = _name_of(keyword.lower())
     places = [place for one, place, _ in found if one == name and place.block]
@@ -207,9 +213,9 @@ class _Reading:
     lines: dict[str, tuple[Line, ...]] = field(default_factory=dict)
 
     def settings(self, main: str) -> Iterator[Setting]:
-        """Every line that sets something, in reading order, and whether it counts. Refused."""
+        """Every line that sets something, in reading order, and whether it counts. BadConfig."""
         if main not in self.files:
-            raise Refused(f"{main}: it was not read")
+            raise BadConfig(f"{main}: it was not read")
         active = Told.YES if self.criteria is None else Told.NO
         yield from self._file(main, active, "", self.criteria is not None, 0)
 
@@ -219,11 +225,11 @@ class _Reading:
         """`before_match`: the second reading outside of any Match, where lines do not count and
         the Match lines of an included file do. A Match ends with its file."""
         if depth > DEEPEST:
-            raise Refused(f"{path}: Include stands in Include more than {DEEPEST} deep")
+            raise BadConfig(f"{path}: Include stands in Include more than {DEEPEST} deep")
         most = Told.YES if before_match else active
         for line in self._lines(path):
             if line.fault:
-                raise Refused(f"{path}:{line.number}: {line.fault}")
+                raise BadConfig(f"{path}:{line.number}: {line.fault}")
             if line.keyword == "match":
                 active = min(most, self._told(path, line))
                 block, before_match = f"Match {line.rest.strip()}", False
@@ -244,19 +250,19 @@ class _Reading:
             if self.criteria is None:
                 return Told.YES if is_for_all(line, self.version) else Told.NO
             return matches(line, self.criteria, self.version)
-        except Refused as refused:
-            raise Refused(f"{path}:{line.number}: {refused}") from None
+        except BadConfig as refused:
+            raise BadConfig(f"{path}:{line.number}: {refused}") from None
 
     def _included(self, path: str, line: Line) -> Iterator[str]:
         where = f"{path}:{line.number}"
         if self.version < HAS_INCLUDE:
-            raise Refused(f"{where}: OpenSSH {self.version} has no Include")
+            raise BadConfig(f"{where}: OpenSSH {self.version} has no Include")
         for argument in line.arguments:
             if not argument or argument.startswith("~") or ".." in argument.split("/"):
-                raise Refused(f'{where}: it cannot be told what "Include {argument}" reads')
+                raise BadConfig(f'{where}: it cannot be told what "Include {argument}" reads')
             pattern = _glob(_absolute(argument))
             if pattern is None:
-                raise Refused(f'{where}: it cannot be told what "Include {argument}" reads')
+                raise BadConfig(f'{where}: it cannot be told what "Include {argument}" reads')
             yield from sorted(filter(pattern.fullmatch, self.files), key=as_bytes)
 
 

@@ -1,7 +1,7 @@
 """Match lines of sshd_config(5): whom they are for.
 
 Laws. The answer is yes, no, or that it cannot be told; a line that sshd would refuse raises
-`Refused`. Patterns are compared byte by byte, as sshd does it.
+`BadConfig`. Patterns are compared byte by byte, as sshd does it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Told(IntEnum):
     YES = 2
 
 
-class Refused(Exception):
+class BadConfig(Exception):
     """sshd would refuse the configuration; the text says where and why."""
 
 
@@ -54,13 +54,13 @@ class Criteria:
 
 
 def is_for_all(line: Line, version: Version) -> bool:
-    """Refused: sshd takes no such Match line."""
+    """BadConfig: sshd takes no such Match line."""
     pairs = _pairs(line, version)
     return pairs is not None and [name for name, _ in pairs] == ["all"]
 
 
 def matches(line: Line, criteria: Criteria, version: Version) -> Told:
-    """Whether a Match line is for this connection. Refused: sshd takes no such line."""
+    """Whether a Match line is for this connection. BadConfig: sshd takes no such line."""
     pairs = _pairs(line, version)
     if pairs is None:
         return Told.UNTOLD
@@ -85,17 +85,17 @@ def _pairs(line: Line, version: Version) -> list[tuple[str, str]] | None:
             name, equals, argument = name.partition("=")
         name = name.lower()
         if name == "all" and (pairs or words):
-            raise Refused('"all" stands beside other criteria')
+            raise BadConfig('"all" stands beside other criteria')
         if name in WITH_ARGUMENT:
             argument = argument if equals else (words.pop(0) if words else "")
             if argument == "":
-                raise Refused(f'"{name}" has no argument')
+                raise BadConfig(f'"{name}" has no argument')
             _check(name, argument)
         elif name not in WITHOUT_ARGUMENT:
             return None
         pairs.append((name, argument))
     if not pairs:
-        raise Refused('"Match" has no criteria')
+        raise BadConfig('"Match" has no criteria')
     return pairs
 
 
@@ -106,7 +106,7 @@ def _words(rest: str) -> list[str]:
     while left:
         word, left = next_word(left)
         if word is None:
-            raise Refused("its quotes do not pair")
+            raise BadConfig("its quotes do not pair")
         if word == "" or word.startswith("#"):
             break
         words.append(word)
@@ -119,7 +119,7 @@ def _check(name: str, argument: str) -> None:
         for item in argument.split(","):
             _network(item.removeprefix("!"))
     if name == "localport" and argument.isdecimal() and int(argument) > 65535:
-        raise Refused(f'"{argument}" is no port')
+        raise BadConfig(f'"{argument}" is no port')
 
 
 # --- one criterion -----------------------------------------------------------------------------
@@ -260,9 +260,9 @@ def _in_network(address: str, subject: Address, item: str) -> Told:
 
 
 def _network(item: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    """addr.c:addr_pton_cidr. None: it is read as a pattern. Refused: sshd takes no such list."""
+    """addr.c:addr_pton_cidr. None: it is read as a pattern. BadConfig: sshd takes no such list."""
     if item == "":
-        raise Refused("a list of addresses has an empty one")
+        raise BadConfig("a list of addresses has an empty one")
     host, slash, length = item.partition("/")
     try:
         address = ipaddress.ip_address(host)
@@ -274,8 +274,8 @@ def _network(item: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
     if bits > 128:
         return None
     if bits > address.max_prefixlen:
-        raise Refused(f'"{item}" has a mask that is too long')
+        raise BadConfig(f'"{item}" has a mask that is too long')
     try:
         return ipaddress.ip_network(f"{host}/{bits}")
     except ValueError:
-        raise Refused(f'"{item}" has address bits behind its mask') from None
+        raise BadConfig(f'"{item}" has address bits behind its mask') from None
