@@ -43,7 +43,7 @@ from sshwrap.doctor.facts import (
 from sshwrap.doctor.firewall import read_firewall
 from sshwrap.doctor.questions import COMMAND, Asked, server_script
 from sshwrap.doctor.remote import Connection
-from sshwrap.doctor.sshd_config import Criteria, Origin
+from sshwrap.doctor.sshd_config import Criteria, Origin, Unsupported, evaluate
 from sshwrap.profile.forward import Forward
 from sshwrap.ssh.look import Listener, Look, Owner, read_look
 from sshwrap.ssh.mux import Unknown as Unasked
@@ -101,7 +101,16 @@ def server_facts(session: Session, software: Fact[Software], user: str) -> Serve
     """`software`: by the banner, where one was seen; else what the program calls itself."""
     if isinstance(session.shell, Unknown):
         unknown = session.shell
-        return Server(software, unknown, unknown, unknown, unknown, unknown, unknown)
+        return Server(
+            software=software,
+            listening=unknown,
+            effective=unknown,
+            files=unknown,
+            origins=unknown,
+            managed=unknown,
+            is_valid=unknown,
+            unprivileged_from=unknown,
+        )
     sshd, effective = session.parts.get("sshd"), session.parts.get("effective")
     shell = session.shell.value
     program = read_version(sshd)
@@ -112,15 +121,21 @@ def server_facts(session: Session, software: Fact[Software], user: str) -> Serve
     is_valid, fault = read_valid(effective)
     known = value_of(software)
     version = known.openssh if known is not None else None
-    origins: Fact[Mapping[str, Origin]] = Unknown("sshd's files are not known")
-    if isinstance(files, Known) and sshd is not None:
-        origins = _origins(files.value, sshd.word("config"), _criteria(user, shell), version)
+    reading = _read_origins(files, sshd, _criteria(user, shell, sshd), version)
+    origins: Fact[Mapping[str, Origin]]
+    untold: dict[str, str] = {}
+    if isinstance(reading, Unknown):
+        origins = reading
+    else:
+        origins = Known({key: one for key, one in reading.items() if isinstance(one, Origin)})
+        untold = {key: one.reason for key, one in reading.items() if not isinstance(one, Origin)}
     return Server(
         software=software,
         listening=listening,
         effective=read_effective(effective),
         files=files,
         origins=origins,
+        untold=untold,
         managed=read_managed(sshd, files),
         is_valid=is_valid,
         fault=fault,
@@ -128,21 +143,31 @@ def server_facts(session: Session, software: Fact[Software], user: str) -> Serve
     )
 
 
-def _criteria(user: str, shell: Shell) -> Criteria | None:
-    if shell.client is None or shell.server is None:
+def _criteria(user: str, shell: Shell, sshd: Part | None) -> Criteria | None:
+    if shell.client is None or shell.server is None or sshd is None:
         return None
-    groups = shell.groups if shell.user == user else ()
-    address = shell.client[0]
+    address = shell.client[0]  # and the host's name, unless UseDNS is set
+    groups = tuple(sshd.word("groups").split())
     return Criteria(user, address, address, *shell.server, groups)
 
 
-def _origins(
-    files: Mapping[str, str], main: str, criteria: Criteria | None, version: Version | None
-) -> Fact[Mapping[str, Origin]]:
-    """Which line wins for this account: the one place where sshd_config.py is asked."""
+def _read_origins(
+    files: Fact[Mapping[str, str]],
+    sshd: Part | None,
+    criteria: Criteria | None,
+    version: Version | None,
+) -> Unknown | Mapping[str, Origin | Unsupported]:
+    """Which line of which file wins for this account."""
+    if isinstance(files, Unknown):
+        return files
+    if sshd is None or version is None:
+        return Unknown("the version of the server's sshd is not known")
     if criteria is None:
         return Unknown("the server does not say from where it sees this machine come")
-    return Unknown("which line wins is not worked out here")
+    if sshd.rows("options"):
+        return Unknown("sshd was started with -o, which beats every file")
+    reading = evaluate(files.value, sshd.word("config"), criteria, version=version)
+    return Unknown(reading.reason) if isinstance(reading, Unsupported) else reading
 
 
 # --- ports ---------------------------------------------------------------------------------------

@@ -206,6 +206,7 @@ read_arguments() {{
 
 part sshd
 echo "as $(id -u)"
+echo "groups $(id -Gn "$user")"
 if find_listener; then
     echo "pid $pid"
     read_arguments

@@ -175,6 +175,8 @@ class TestAll:
         server.sshd_config.write_text("GatewayPorts yes\n" + text)
         facts = doctor.ask(server)
         assert keywords(facts)["gatewayports"] == ("yes",)
+        winner = known(facts.server.origins)["gatewayports"].winner
+        assert (winner.file, winner.line) == (str(server.sshd_config), 1)
         assert known(facts.live.gateway_ports) is GatewayPorts.NO
 
     def test_files_that_are_included_come_as_they_are(
@@ -417,6 +419,8 @@ class TestAccount:
         )
         assert known(facts.account.shell).user == "root"
         assert keywords(facts)["gatewayports"] == ("clientspecified",)
+        winner = known(facts.server.origins)["gatewayports"].winner
+        assert winner.block == "Match User tunnel"
         assert "as root@" in unknown(facts.live.gateway_ports)
 
 
