@@ -122,12 +122,13 @@ def _nft_chain(rules: Sequence[str], port: int) -> tuple[bool | None, str]:
             return verdict, rule
         if _OF_OTHER_PACKETS.match(condition):
             continue
-        match = _NFT_PORTS.fullmatch(condition)
-        if match is not None:
-            if any(_is_in(port, word) for word in match[1].strip("{} ").split(", ")):
-                return verdict, rule
-        elif "dport" not in condition or str(port) in condition:
-            return None, ""
+        named = _NFT_DPORT.search(condition)
+        words = named[1].strip("{} ").split(", ") if named is not None else []
+        if not words or not all(re.fullmatch(r"[\d-]+", word) for word in words):
+            return None, ""  # of addresses, sets, marks, or ports by name
+        if any(_is_in(port, word) for word in words):
+            plain = _NFT_PORTS.fullmatch(condition) is not None
+            return (verdict, rule) if plain else (None, "")
     return "policy accept" in policy or not policy, policy
 
 
@@ -136,6 +137,7 @@ _OF_OTHER_PACKETS = re.compile(
     r'ct state (?!\S*new)|iif(name)? "?lo"?$|(icmp|icmpv6|udp)\b|meta l4proto (?!tcp)'
     r"|ip protocol icmp"
 )
+_NFT_DPORT = re.compile(r"\bdport (\{ [^}]+ \}|\S+)")
 _NFT_PORTS = re.compile(
     r"(?:ct state new )?(?:meta l4proto tcp )?tcp dport (\{ [^}]+ \}|[\w-]+)(?: ct state new)?"
 )
