@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,6 +53,7 @@ class Doctor:
         self.control_dir = control_dir
         self.told: list[Facts] = []
         self.line: Line | None = None
+        self.on_told: Callable[[Facts], None] = lambda _: None
 
     def ask(self, server: Sshd, *specs: str, profile: Any = None, **more: Any) -> Facts:
         forwards = tuple(remote(spec) for spec in specs)
@@ -63,7 +65,12 @@ class Doctor:
             **more,
         )
         self.told = []
-        facts, self.line = gather(question, self.told.append)
+
+        def tell(facts: Facts) -> None:
+            self.told.append(facts)
+            self.on_told(facts)
+
+        facts, self.line = gather(question, tell)
         try:
             assert facts.round_trips <= 12
             assert facts.seconds < 15
@@ -302,6 +309,31 @@ class TestNoSession:
         facts = doctor.ask(make_sshd(), profile={"run_on_server": False})
         assert unknown(facts.account.shell) == "run_on_server is false in the profile"
         assert known(facts.live.gateway_ports) is GatewayPorts.NO
+
+
+class TestItAlwaysEnds:
+    def test_a_session_that_hangs(self, make_sshd: MakeSshd, doctor: Doctor) -> None:
+        options = {"ForceCommand": "sleep 600", "GatewayPorts": "yes"}
+        facts = doctor.ask(make_sshd(options=options), f"*:{free_port()}:{HERE}:9")
+        assert unknown(facts.account.shell) == "no answer over the tunnel in time"
+        assert known(facts.live.gateway_ports) is GatewayPorts.YES
+        assert known(spare(facts).from_here).answer is Answer.OPEN
+
+    def test_a_server_that_freezes_after_the_sign_in(
+        self, make_sshd: MakeSshd, doctor: Doctor
+    ) -> None:
+        server = make_sshd()
+
+        def freeze(facts: Facts) -> None:
+            if isinstance(facts.way.tcp, Known) and not isinstance(facts.account.shell, Known):
+                server.kill_sessions(signal.SIGSTOP)
+
+        doctor.on_told = freeze
+        facts = doctor.ask(server, f"*:{free_port()}:{HERE}:9")
+        assert known(facts.account.sign_in).failure is None
+        assert isinstance(facts.account.shell, Unknown)
+        assert isinstance(facts.live.gateway_ports, Unknown)
+        assert facts.live.ports_opened == 0
 
 
 class TestNoSignIn:
