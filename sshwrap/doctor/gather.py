@@ -8,19 +8,21 @@ server, and nobody is asked for a password. What it opened for a second is close
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sshwrap.doctor.facts import (
     NOT_ASKED,
     Account,
+    Answer,
     ClientConfig,
     Fact,
     Facts,
     Here,
     Known,
     SignIn,
+    Tried,
     Unknown,
     value_of,
 )
@@ -75,10 +77,11 @@ _LEAST = 0.2  # of any question's time: the last ones still fail in their own wo
 class Question:
     """What doctor is asked about.
 
-    `added`: forwards that ssh_config adds (supervisor/order.py); `control_dir`: a directory of ours
-    alone, for a control socket; `control_path` and `snapshot` (as in `status --json`) are the
-    running tunnel's; `admin` ("[user@]host") signs in to look, judging for the profile's account;
-    `record`: our session on the server that may have outlived its tunnel, where it may be used.
+    `added`: forwards that ssh_config adds (supervisor/order.py); `control_dir`: a directory that is
+    there and ours alone, for a control socket; `control_path` and `snapshot` (as in
+    `status --json`) are the running tunnel's; `admin` ("[user@]host") signs in to look, judging for
+    the profile's account; `record`: our session on the server that may have outlived its tunnel,
+    where it may be used.
     """
 
     profile: Profile
@@ -323,6 +326,7 @@ class _Gatherer:
         ports_opened = len(opened.ports)
         if connection.over_tunnel and asked.snapshot is not None:
             tried = (*live.of_tunnel(asked.remote_forwards, asked.snapshot), *tried)
+            self._time_way(tried)
         elif needs_own(tried, asked.snapshot):
             for port in self.facts.ports[:1]:
                 if port.forward.listen_path is None and value_of(port.holders) == ():
@@ -335,6 +339,16 @@ class _Gatherer:
                 facts, gateway_ports=gateway_ports, tried=Known(tried), ports_opened=ports_opened
             )
         )
+
+    def _time_way(self, tried: Sequence[Tried]) -> None:
+        """Over the tunnel no connection was made to time it by, but for a knock that was answered
+        by somebody."""
+        for one in tried:
+            knocked = value_of(one.from_here)
+            if knocked is not None and knocked.answer in (Answer.OPEN, Answer.REFUSED):
+                trip = Known(knocked.seconds)
+                self.facts = replace(self.facts, way=replace(self.facts.way, round_trip=trip))
+                return
 
     def _place(self, config: ClientConfig, connection: Connection) -> Place:
         if self.facts.way.jump is not None:

@@ -40,6 +40,7 @@ from sshwrap.ssh.lines import bounded, clean
 from sshwrap.ssh.mux import said_lines
 from sshwrap.supervisor.network import numeric
 from sshwrap.supervisor.program import find_ssh, ssh_environ, ssh_version
+from sshwrap.supervisor.tcp import is_with_itself
 
 if TYPE_CHECKING:
     from sshwrap.profile.forward import Forward
@@ -273,6 +274,8 @@ class _Connect:
             timer.cancel()
             loop.remove_writer(made)
             error = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if error == 0 and family != socket.AF_UNIX and is_with_itself(made):
+                error = errno.ECONNREFUSED
             if error == 0:
                 self._await_greeting(made)
             else:
@@ -426,7 +429,11 @@ class Lookup:
                 on_done(self.addresses)
 
         argv: Sequence[str] = (sys.executable, "-IS", "-c", _LOOKUP, host)
-        Errand(argv, os.environ, loop=pump.loop, deadline=seconds, on_done=done)
+        try:
+            Errand(argv, os.environ, loop=pump.loop, deadline=seconds, on_done=done)
+        except OSError as error:
+            failed = Done(None, None, b"", str(error).encode())
+            pump.loop.call_soon(done, failed)
 
 
 def _addresses(

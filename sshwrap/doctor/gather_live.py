@@ -56,6 +56,7 @@ PROBE_SECONDS = 2.0
 KNOCK_SECONDS = 3.0
 LOOK_SECONDS = 3.0
 CANCEL_SECONDS = 2.0
+KNOCKS_MOST = 4  # of a tunnel's forwards: each may take KNOCK_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +237,10 @@ class Live:
                 loop=Known(True) if came_back else Unknown("the running tunnel has not tried it"),
                 address=shown["address"] or _address(self._place.hostname, port or 0),
             )
-            if port:
+            if port and self.knocks >= KNOCKS_MOST:
+                reason = f"only the first {KNOCKS_MOST} forwards are knocked at"
+                tried = replace(tried, from_here=Unknown(reason))
+            elif port:
                 tried = replace(tried, from_here=self._knock(forward, port, reach))
             found.append(tried)
         return found

@@ -56,8 +56,10 @@ class Pump:
         return bool(fact())
 
     def close(self) -> None:
-        self.until(lambda: False, 0.0)
-        self.loop.close()
+        """Does nothing the second time."""
+        if not self.loop.is_closed():
+            self.until(lambda: False, 0.0)
+            self.loop.close()
 
 
 class Program:

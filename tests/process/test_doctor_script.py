@@ -17,7 +17,7 @@ from sshwrap.doctor.answers import (
     read_rights,
     read_shell,
 )
-from sshwrap.doctor.facts import Known
+from sshwrap.doctor.facts import Known, Rights
 from sshwrap.doctor.questions import Asked, server_script
 from sshwrap.ssh.look import Look, read_look
 
@@ -81,3 +81,32 @@ def test_a_machine_without_the_tools_is_no_error(tmp_path: Path) -> None:
     assert not isinstance(read_shell(parts["account"]), Known)
     assert not isinstance(read_effective(parts.get("effective")), Known)
     assert not isinstance(read_files(parts.get("files")), Known)
+
+
+@pytest.mark.parametrize(
+    ("groups", "status", "rights"),
+    [
+        ("ann sudo", 0, Rights.SUDO),
+        ("wheel ann", 1, Rights.SUDO_PASSWORD),
+        ("ann docker", 0, Rights.NONE),
+        ("ann sudoers", 0, Rights.NONE),
+    ],
+)
+def test_sudo_is_tried_where_the_account_is_in_its_group(
+    tmp_path: Path, groups: str, status: int, rights: Rights
+) -> None:
+    """A sudo that writes down how it is called, and an id that says who we are."""
+    calls = tmp_path / "calls"
+    programs = {
+        "sudo": f'echo "$1 $2" >> {calls}; [ {status} = 0 ] || exit {status}; shift; exec "$@"',
+        "id": f"case $1 in -u) echo 1000 ;; -un) echo ann ;; *) echo {groups} ;; esac",
+    }
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    parts = read_parts(NONCE, run("dash", tmp_path, PATH=f"{tmp_path}:{os.environ['PATH']}"))
+    assert read_rights(parts["account"]) == Known(rights)
+    assert set(parts) == PARTS
+    expected = {Rights.SUDO: ["-n true", "-n sh"], Rights.SUDO_PASSWORD: ["-n true"]}
+    found = calls.read_text().splitlines() if calls.exists() else []
+    assert found == expected.get(rights, [])

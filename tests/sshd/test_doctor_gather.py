@@ -372,21 +372,29 @@ class TestNoSignIn:
         assert known(facts.account.sign_in).failure.kind == "refused"
 
 
+def opened_to_all(folder: Path, home: Path) -> str:
+    """What makes a folder of pytest's reachable for an account, in the server's eyes alone."""
+    top = Path("/", *folder.parts[1:3])
+    keep = home / "keep"
+    keep.mkdir()
+    return (
+        f"mount --bind {folder} {keep} && mount -t tmpfs -o mode=755 tmpfs {top}"
+        f" && mkdir -p {folder} && mount --bind {keep} {folder}"
+    )
+
+
 @needs_namespaces
 class TestAccount:
     @pytest.mark.parametrize("shell", ["/bin/sh", "/bin/csh", "/usr/bin/fish", "busybox"])
     def test_it_is_asked_whatever_its_shell(
-        self, make_sshd: MakeSshd, doctor: Doctor, home: Path, shell: str
+        self, make_sshd: MakeSshd, doctor: Doctor, home: Path, shell: str, tmp_path: Path
     ) -> None:
         if shutil.which(shell) is None:
             pytest.skip(f"no {shell} on this machine")
-        server = Account(make_sshd, home, shell).sshd
+        folder = tmp_path / "sshd-0"
+        server = Account(make_sshd, home, shell, opened_to_all(folder, home)).sshd
         server.sshd_config.chmod(0o644)
-        for folder in (server.folder, *server.folder.parents):
-            if folder.stat().st_uid == os.geteuid() and folder != Path("/tmp"):
-                folder.chmod(folder.stat().st_mode | 0o055)
-            if folder == Path("/tmp"):
-                break
+        folder.chmod(0o755)
         before = set(Path("/tmp").iterdir())
         facts = doctor.ask(server, f"*:{free_port()}:{HERE}:9", f"80:{HERE}:9")
         found = known(facts.account.shell)
