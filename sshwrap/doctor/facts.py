@@ -232,8 +232,12 @@ class Server:
     files: Fact[Mapping[str, str]] = NOT_ASKED  # sshd_config and what it includes: path -> text
     # keyword in lower case -> which line wins for this account, and what it beats
     origins: Fact[Mapping[str, Origin]] = NOT_ASKED
+    # keyword -> why that cannot be told of it; neither here nor there: sshd's own default
+    untold: Mapping[str, str] = field(default_factory=dict)
     managed: Fact[str] = NOT_ASKED  # "" or what says that a tool writes these files
-    is_valid: Fact[bool] = NOT_ASKED  # `sshd -t`; said of the fault by an Unknown's `said`
+    is_valid: Fact[bool] = NOT_ASKED  # `sshd -t`
+    fault: str = ""  # sshd's own words where it is not valid
+    unprivileged_from: Fact[int] = NOT_ASKED  # ports from here on need no root (Linux: 1024)
 
 
 # --- port ------------------------------------------------------------------------------------

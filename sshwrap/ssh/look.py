@@ -81,13 +81,19 @@ def forces_command(key_options: str) -> bool:
 
 def look_script(nonce: str, ports: Collection[int], paths: Sequence[str] = ()) -> bytes:
     """The script. /proc/net lists listeners first, and only rows of these ports are sent."""
+    text = look_function(nonce, ports, paths) + "look 2> /dev/null\nexit 0\n"
+    return text.encode("utf-8", "surrogateescape")
+
+
+def look_function(nonce: str, ports: Collection[int], paths: Sequence[str] = ()) -> str:
+    """The shell function `look` that `look_script` calls, for a script that asks for more as well;
+    `read_look` finds its answer among others'."""
     hexes = "|".join(f"{port:04X}" for port in sorted(ports))
     pattern = f"^ *[0-9]+: [0-9A-F]+:({hexes}) [0-9A-F]+:0000 0A " if ports else "^-$"
     names = [f"{shlex.quote(path)}" for path in paths]
     wanted = shlex.quote("\n".join(paths)) if paths else "''"
     files = " ".join(names) or "''"
-    text = _SCRIPT.format(nonce=nonce, pattern=pattern, wanted=wanted, files=files)
-    return text.encode("utf-8", "surrogateescape")
+    return _SCRIPT.format(nonce=nonce, pattern=pattern, wanted=wanted, files=files)
 
 
 # `sh` reads all of it before it does any of it: a program in there cannot eat the rest.
@@ -145,8 +151,6 @@ look() {{
     fi
     echo 'end {nonce}'
 }}
-look 2> /dev/null
-exit 0
 """
 
 

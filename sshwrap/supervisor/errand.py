@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-KEPT_BYTES = 65536  # of each output; what comes after is read and dropped
+KEPT_BYTES = 65536  # of each output, unless told; what comes after is read and dropped
 _CHUNK_BYTES = 65536
 _LAST_CHUNKS = 4  # what is read at the end: a grandchild can go on writing for ever
 # Where the kernel does not tell of a death (no pidfd: macOS, an old kernel).
@@ -58,6 +58,7 @@ class Errand:
         stdin: bytes = b"",
         deadline: float,
         on_done: Callable[[Done], None],
+        kept_bytes: int = KEPT_BYTES,
     ) -> None:
         if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
             # Inherited; the kernel would reap it and nobody would learn how it ended.
@@ -65,6 +66,7 @@ class Errand:
         self._loop = loop
         self._on_done: Callable[[Done], None] | None = on_done
         self._unsent = memoryview(stdin)
+        self._kept_bytes = kept_bytes
         self._kept: dict[int, bytearray] = {}  # by descriptor: stdout first, then stderr
         self._ended = False
         self._pidfd = -1
@@ -132,7 +134,7 @@ class Errand:
             return 0
         if data:
             kept = self._kept[descriptor]
-            kept += data[: KEPT_BYTES - len(kept)]
+            kept += data[: self._kept_bytes - len(kept)]
         else:
             self._close(descriptor)
             self._look_soon()  # the end of its output nearly always is its own

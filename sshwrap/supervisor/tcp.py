@@ -72,7 +72,7 @@ class TcpConnect:
 
     def _answered(self, made: socket.socket) -> None:
         error = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        self._done(errno.ECONNREFUSED if error == 0 and _is_with_itself(made) else error)
+        self._done(errno.ECONNREFUSED if error == 0 and is_with_itself(made) else error)
 
     def _done(self, error: int) -> None:
         on_done, self._on_done = self._on_done, None
@@ -106,7 +106,7 @@ class TcpConnect:
             self.close()
 
 
-def _is_with_itself(made: socket.socket) -> bool:
+def is_with_itself(made: socket.socket) -> bool:
     """A free port of this machine may have been given to us as our own end; then that answers."""
     try:
         return bool(made.getsockname() == made.getpeername())
