@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 
 from sshwrap.doctor.sshd_config import (
     GATHERS,
@@ -77,7 +78,8 @@ def plan_edit(
     why: str,
     drop_in_folder: str | None,
 ) -> Edit | Refused:
-    """The least edit by which the keywords get these arguments for a connection like `criteria`.
+    """The least edit by which the keywords get these arguments for a connection like `criteria`;
+    one that changes nothing where they have them.
 
     `scope_user`: for this account alone; None: for everybody. `today` as 2026-11-28. `why` goes
     into the comment above what is written. `drop_in_folder`: where a file of our own may be put,
@@ -93,6 +95,16 @@ def plan_edit(
     fault = _unwritable(wanted, scope_user)
     if fault:
         return Refused(fault)
+    reading = evaluate(files, main, criteria, version=version)
+    if isinstance(reading, Unsupported):
+        return Refused(reading.reason)
+    wanted = {
+        keyword: argument
+        for keyword, argument in wanted.items()
+        if not _holds(origin_of(reading, keyword), argument, scope_user)
+    }
+    if not wanted:
+        return Edit(main, files[main], files[main])
     paths = [main]
     if drop_in_folder is not None and version >= HAS_INCLUDE:
         paths.insert(0, f"{drop_in_folder.rstrip('/')}/{DROP_IN}")
@@ -321,17 +333,16 @@ def _fault(
 ) -> str | None:
     """Why the edit does not do what it shall, or does more; None: it does it."""
     edited = after(files, edit)
-    reading = evaluate(edited, main, criteria, version=version)
+    old = evaluate(files, main, criteria, version=version)
+    new = evaluate(edited, main, criteria, version=version)
     for keyword, argument in wanted.items():
-        origin = origin_of(reading, keyword)
-        if isinstance(origin, Unsupported):
-            return origin.reason
-        if origin.winner is None:
-            return f"{edit.path} is not read"
-        if not _same(origin.winner.argument, argument):
-            return f"{_shown(origin.winner)} wins"
-        if origin.winner.file != edit.path:
-            return f"{_shown(origin.winner)} says it already"
+        before, now = origin_of(old, keyword), origin_of(new, keyword)
+        if isinstance(now, Unsupported):
+            return (before if isinstance(before, Unsupported) else now).reason
+        if now.winner is None or edit.path not in {one.file for one in (now.winner, *now.beaten)}:
+            return f"{edit.path} is not read where it would count"
+        if not _same(now.winner.argument, argument):
+            return f"{_shown(now.winner, edit)} wins"
     stranger = replace(criteria, user=f"{criteria.user}-or-another", groups=())
     names = {keyword.lower() for keyword in wanted}
     for person, may_change in ((criteria, names), (stranger, set() if scope_user else names)):
@@ -339,6 +350,15 @@ def _fault(
         if changed:
             return f"it would change {', '.join(sorted(changed))} as well"
     return None
+
+
+def _holds(origin: Origin | Unsupported, argument: str, scope_user: str | None) -> bool:
+    """Whether it says so already. What a Match block says is not for everybody."""
+    if isinstance(origin, Unsupported) or origin.winner is None:
+        return False
+    return _same(origin.winner.argument, argument) and not (
+        scope_user is None and origin.winner.block
+    )
 
 
 def _changed(
@@ -371,5 +391,12 @@ def _same(one: str, other: str) -> bool:
     return one.lower().split() == other.lower().split()
 
 
-def _shown(place: Place) -> str:
-    return f"{place.file}:{place.line}" + (f' under "{place.block}"' if place.block else "")
+def _shown(place: Place, edit: Edit) -> str:
+    """The place in the files as they are, without the edit."""
+    line = place.line
+    if place.file == edit.path:
+        old, new = (edit.before or "").split("\n"), (edit.after or "").split("\n")
+        for block in SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks():
+            if block.b < place.line <= block.b + block.size:
+                line = place.line - block.b + block.a
+    return f"{place.file}:{line}" + (f' under "{place.block}"' if place.block else "")

@@ -179,25 +179,20 @@ class _Pen:
 
 @dataclass(frozen=True, slots=True)
 class Oracle:
-    """An sshd to ask: this system's, or, with `root`, the one of a system below that folder."""
+    """An sshd to ask."""
 
     program: str
     host_key: str
-    root: str = ""
-
-    def command(self, *arguments: str) -> list[str]:
-        chroot = ["chroot", self.root] if self.root else []
-        return [*chroot, self.program, *arguments]
 
     def version(self) -> Version:
-        done = subprocess.run(self.command("-?"), capture_output=True, text=True, check=False)
+        done = subprocess.run([self.program, "-?"], capture_output=True, text=True, check=False)
         found = parse_version(done.stderr)
         assert found is not None, done.stderr
         return found
 
     def write(self, files: Mapping[str, str]) -> None:
         for path, text in files.items():
-            target = Path(self.root + path)
+            target = Path(path)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(text.encode("utf-8", "surrogateescape"))
 
@@ -209,7 +204,7 @@ class Oracle:
         )
         arguments = ("-T", "-h", self.host_key, "-f", main, "-C", spec)
         done = subprocess.run(
-            self.command(*arguments),
+            [self.program, *arguments],
             capture_output=True,
             text=True,
             check=False,
