@@ -89,16 +89,17 @@ def remove(cgroups: list[tuple[int, str]]) -> None:
 
 
 def is_removed(parent: int, name: str) -> bool:
-    try:
+    """OSError is that somebody is about to end there, or has just removed a folder himself."""
+    with contextlib.suppress(OSError):
         for _, folders, _, here in os.fwalk(name, topdown=False, dir_fd=parent):
             for folder in folders:
                 os.rmdir(folder, dir_fd=here)
         os.rmdir(name, dir_fd=parent)
+    try:
+        os.stat(name, dir_fd=parent)
     except FileNotFoundError:
         return True
-    except OSError:  # busy: somebody is about to end there
-        return False
-    return True
+    return False
 
 
 def mount(*words: str) -> None:
