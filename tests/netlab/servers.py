@@ -133,8 +133,8 @@ class SystemdServer(Server):
         super().__init__(name, folder, lower=lower)
         if shutil.which("systemd-nspawn", path=PATH) is None:
             raise FileNotFoundError("no systemd-nspawn on this machine (Debian: systemd-container)")
-        # One for each server: nspawn makes folders of fixed names in it. Of one name where there are
-        # two hierarchies: nspawn would make what the one has in the other as well.
+        # One for each server: nspawn makes folders of fixed names in it. Of one name where there
+        # are two hierarchies: nspawn would make what the one has in the other as well.
         own = f"sshwrap-{uuid.uuid4().hex[:12]}"
         self.cgroups = [str(above / own) for above in _cgroups()]
         self._nspawn: Program | None = None

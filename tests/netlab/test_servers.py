@@ -254,7 +254,8 @@ def test_nothing_is_left_or_changed_at_the_end(make_lab: Callable[..., Lab], kin
 def _left(cgroups: list[str]) -> list[Path]:
     """Also in a hierarchy for which nobody asked."""
     names = {Path(cgroup).name for cgroup in cgroups}
-    return [found for name in names for found in Path("/sys/fs/cgroup").glob(f"*/{name}")]
+    asked = [Path(cgroup) for cgroup in cgroups if Path(cgroup).exists()]
+    return asked + [found for name in names for found in Path("/sys/fs/cgroup").glob(f"*/{name}")]
 
 
 def _machine(lower: Path) -> list[str]:
