@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -85,7 +86,7 @@ def remove(cgroups: list[tuple[int, str]]) -> None:
             os.kill(-1, signal.SIGKILL)  # all but ourselves
         reap()
         cgroups = [one for one in cgroups if not is_removed(*one)]
-        time.sleep(0.01)
+        select.select([], [], [], 0.01)
 
 
 def is_removed(parent: int, name: str) -> bool:
