@@ -39,6 +39,12 @@ types: .dev ## mypy, strict
 netlab: .dev ## hosts in network namespaces, NAT and faults (as root, on Linux)
 	SSHWRAP_SLOW=1 $(PYTEST) tests/netlab -n 2 --dist worksteal -rs
 
+.PHONY: matrix
+matrix: ## doctor against every server: bullseye, bookworm, trixie, dropbear, systemd (as root, on Linux)
+	@scripts/setup matrix
+	@scripts/systems
+	SSHWRAP_SLOW=1 $(PYTEST) tests/netlab -m matrix -n 2 --dist worksteal -rs
+
 .PHONY: bench
 bench: ## measure against ssh and autossh, side by side
 	@scripts/bench

@@ -64,9 +64,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     up_ = command("up", up, "make the hosts; what is there already stays")
     up_.add_argument(
         "--server",
-        metavar="SUITE",
-        help="its Debian: bullseye, bookworm, trixie (as built by "
-        "scripts/record-openssh); default: this machine's own",
+        metavar="KIND",
+        help="bullseye, bookworm or trixie, systemd or dropbear (as built by scripts/systems); "
+        "default: this machine's own sshd",
     )
     up_.add_argument("--no-nat", action="store_true", help="the home has a public address")
     up_.add_argument(

@@ -231,8 +231,15 @@ def _hold(talk: Talk, words: Sequence[str]) -> None:
     hold(port, families)
 
 
-def _release(talk: Talk, words: Sequence[str]) -> None:
-    talk.lab.faults.release_port(int(words[0]))
+def _at_a_port(
+    fault: Callable[[Faults, int], object],
+) -> Callable[[Talk, Sequence[str]], str | None]:
+    def do(talk: Talk, words: Sequence[str]) -> None:
+        if not words[0].isdecimal() or not 0 < int(words[0]) < 65536:
+            raise ValueError(f"{words[0]!r} is no port")
+        fault(talk.lab.faults, int(words[0]))
+
+    return do
 
 
 VERBS = (
@@ -258,6 +265,15 @@ VERBS = (
     Verb("server_on", "it has booted", _plain(Faults.server_on)),
     Verb("server_reboot", "off and on", _plain(Faults.server_reboot)),
     Verb("hold_port PORT [v4|v6|both]", "another program on the server has it", _hold, 1, 2),
-    Verb("release_port PORT", "it lets go", _release, 1, 1),
+    Verb("release_port PORT", "it lets go", _at_a_port(Faults.release_port), 1, 1),
+    Verb("firewall PORT", "the server's drops what comes there", _at_a_port(Faults.firewall), 1, 1),
+    Verb("firewall_reject PORT", "… and says so", _at_a_port(Faults.firewall_reject), 1, 1),
+    Verb(
+        "upstream_firewall PORT",
+        "one in front of the server drops it",
+        _at_a_port(Faults.upstream_firewall),
+        *(1, 1),
+    ),
+    Verb("let_through PORT", "no firewall does", _at_a_port(Faults.let_through), 1, 1),
     Verb("heal", "all that lasts ends", _plain(Faults.heal)),
 )

@@ -14,6 +14,7 @@ from tests.netlab.lab import Lab, missing
 
 HERE = Path(__file__).parent
 SECONDS = 400  # for a test, which waits for several facts of which each may be late
+MATRIX = "one test on many servers: SSHWRAP_SLOW=1 runs it, as `make matrix` does"
 LABS = pytest.StashKey[list[Lab]]()
 SLOW = "takes long: SSHWRAP_SLOW=1 runs it, as `make netlab` does"
 
@@ -29,8 +30,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             continue
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(SECONDS))
-        if not runs_slow and item.get_closest_marker("slow") is not None:
-            item.add_marker(pytest.mark.skip(reason=SLOW))
+        for mark, reason in (("slow", SLOW), ("matrix", MATRIX)):
+            if not runs_slow and item.get_closest_marker(mark) is not None:
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.hookimpl(wrapper=True)

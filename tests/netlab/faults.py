@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ADDRESSES = 240  # of each kind, given in turn
 RELAY = str(HERE / "relay.py")
+FIREWALLS = ("firewall", "firewall_reject", "upstream_firewall")
 SLOW_TABLE = 100  # the routing table that leads into the relay
 
 
@@ -43,6 +44,7 @@ class Faults:
         self._asleep: list[int] = []
         self._slept = 0  # seconds in all
         self._held: list[tuple[int, Program]] = []
+        self._walls: dict[str, list[str]] = {}  # the same of the server's INPUT
 
     @property
     def public4(self) -> str:
@@ -56,6 +58,7 @@ class Faults:
         found += [] if self._has_route else ["no_route"]
         found += [] if self._has_cable else ["cable_out"]
         found += [f"freeze {pid}" for pid in sorted(self._frozen)]
+        found += list(self._walls)
         found += [f"hold_port {port}" for port, program in self._held if program.is_alive]
         return found
 
@@ -73,6 +76,10 @@ class Faults:
             self.thaw(pid)
         for port, _ in list(self._held):
             self.release_port(port)
+        for fault in [*self._walls, *self._rules]:
+            verb, _, port = fault.partition(" ")
+            if verb in FIREWALLS:
+                self.let_through(int(port))
 
     # --- processes -----------------------------------------------------------------------------
 
@@ -202,6 +209,48 @@ class Faults:
         lines = [f"{program} -w {command}" for program in programs for command in commands]
         if lines:
             self.lab.internet.run("sh", "-ec", "\n".join(lines), tools=True)
+
+    # --- firewalls -----------------------------------------------------------------------------
+
+    def firewall(self, port: int) -> None:
+        """The server's own: what comes to that port, but from itself, is lost without a word."""
+        drop = {"iptables": "DROP", "ip6tables": "DROP"}
+        self._wall(f"firewall {port}", port, drop)
+
+    def firewall_reject(self, port: int) -> None:
+        """The same, and told, as firewalld and some clouds' images do."""
+        prohibited = {
+            "iptables": "REJECT --reject-with icmp-host-prohibited",
+            "ip6tables": "REJECT --reject-with icmp6-adm-prohibited",
+        }
+        self._wall(f"firewall_reject {port}", port, prohibited)
+
+    def upstream_firewall(self, port: int) -> None:
+        """The provider's: it is lost before it comes to the server, which can not see that."""
+        fault = f"upstream_firewall {port}"
+        if fault not in self._rules:
+            self._set_rules(fault, [f"-o server -p tcp --dport {port} -j DROP"])
+
+    def let_through(self, port: int) -> None:
+        """No firewall keeps anybody from that port any more."""
+        for fault in (f"{name} {port}" for name in FIREWALLS):
+            for command in self._walls.pop(fault, []):
+                self._at_the_server(command.replace("-I", "-D"))
+            self._set_rules(fault, [])
+
+    def _wall(self, fault: str, port: int, targets: dict[str, str]) -> None:
+        if fault in self._walls:
+            return
+        rule = f"-w -I INPUT ! -i lo -p tcp --dport {port} -j"
+        programs = ("iptables", "ip6tables") if self.lab.ipv6 else ("iptables",)
+        self._walls[fault] = []
+        for program in programs:
+            command = f"{program} {rule} {targets[program]}"
+            self._at_the_server(command)
+            self._walls[fault].append(command)
+
+    def _at_the_server(self, command: str) -> None:
+        self.lab.server.run(*command.split(), tools=True)
 
     # --- routes and addresses ------------------------------------------------------------------
 

@@ -2,20 +2,25 @@
 
 Laws. It lays the host's files over the machine's, says "ready", reaps, and ends when whoever
 started it is gone: its standard input then has an end, and the kernel takes everything that runs
-in the host, its network and its mounts with it. Nothing of a host has a name outside.
+in the host, its network and its mounts with it. Nothing of a host has a name outside but the
+cgroups that it was told to make, and those it removes itself: they outlive their processes.
 
 PLAN is JSON: `name`; `work`, an empty folder; `lower`, the system whose copy is the host's root, or
-null for the machine's own tree under an /etc that may be written; `binds`, [from, to] pairs.
+null for the machine's own tree under an /etc that may be written; `binds`, [from, to] pairs;
+`cgroups`, folders that are not there yet.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 
@@ -36,6 +41,7 @@ def main() -> None:
     Path(root, "etc/machine-id").write_text(Path(work, "machine_id").read_text())
     for source, target in plan["binds"]:
         mount("--bind", source, root + target)
+    cgroups = [make_cgroup(Path(folder)) for folder in plan["cgroups"]]
     os.chroot(root)
     os.chdir("/")
     signal.signal(signal.SIGCHLD, reap)
@@ -43,6 +49,8 @@ def main() -> None:
     print("ready", flush=True)
     while os.read(0, 4096):
         pass
+    if cgroups:
+        remove(cgroups)
 
 
 def own_root(lower: str, work: str) -> str:
@@ -62,6 +70,37 @@ def overlay(lower: str, work: str, target: str) -> None:
         Path(work, name).mkdir(mode=0o755)
     layers = f"lowerdir={lower},upperdir={work}/upper,workdir={work}/scratch"
     mount("-t", "overlay", "-o", layers, "overlay", target)
+
+
+def make_cgroup(folder: Path) -> tuple[int, str]:
+    """Its parent, open (a path will not lead there any more), and its name."""
+    folder.mkdir()
+    return os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY), folder.name
+
+
+def remove(cgroups: list[tuple[int, str]]) -> None:
+    """With all that runs in the host; what cannot be removed within ten seconds is left."""
+    deadline = time.monotonic() + 10
+    while cgroups and time.monotonic() < deadline:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGKILL)  # all but ourselves
+        reap()
+        cgroups = [one for one in cgroups if not is_removed(*one)]
+        select.select([], [], [], 0.01)
+
+
+def is_removed(parent: int, name: str) -> bool:
+    """OSError is that somebody is about to end there, or has just removed a folder himself."""
+    with contextlib.suppress(OSError):
+        for _, folders, _, here in os.fwalk(name, topdown=False, dir_fd=parent):
+            for folder in folders:
+                os.rmdir(folder, dir_fd=here)
+        os.rmdir(name, dir_fd=parent)
+    try:
+        os.stat(name, dir_fd=parent)
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def mount(*words: str) -> None:

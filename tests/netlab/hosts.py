@@ -56,6 +56,7 @@ class Host:
         self.folder = folder / name
         self.lower = lower
         self.binds: list[tuple[str, str]] = []
+        self.cgroups: list[str] = []  # to be made for it, and removed at its end
         self.accounts: dict[str, Account] = {"root": ROOT}
         self._init: subprocess.Popen[str] | None = None
         self._programs: list[Program] = []
@@ -66,7 +67,10 @@ class Host:
     def start(self) -> Self:
         work = self.folder / "work"
         work.mkdir(parents=True)
-        plan = {"name": self.name, "work": str(work), "lower": self.lower, "binds": self.binds}
+        plan = {
+            **{"name": self.name, "work": str(work), "lower": self.lower},
+            **{"binds": self.binds, "cgroups": self.cgroups},
+        }
         child = subprocess.Popen(
             [
                 *(_found("unshare"), *NAMESPACES, "--fork", "--kill-child=KILL"),

@@ -24,7 +24,7 @@ from tests.netlab import runtime
 from tests.netlab.faults import Faults
 from tests.netlab.home_net import ROUTER6
 from tests.netlab.hosts import NAMESPACES, PATH, PYTHON, Account, Host, Program
-from tests.netlab.server import Server, system
+from tests.netlab.servers import make_server
 from tests.netlab.visitor import Visitor
 from tests.support.sshd import find_sshd
 from tests.support.web import SERVER as WEB_SERVER
@@ -123,12 +123,12 @@ def missing_for_delay() -> str | None:
 class Lab:
     """`with Lab(tmp_path) as lab: lab.server.start_sshd(); lab.home.run("ssh", …)`.
 
-    `server`: the system it runs, "bullseye", "bookworm" or "trixie" as scripts/record-openssh has
-    built them; None is the machine's own. `nat`: the home has a private IPv4 address behind the
-    router's; else a public network of its own. `strict`: the router loses what belongs to no
-    connection that it knows; else it takes up a connection in its middle, as Linux does unless
-    told otherwise. `ipv6`: every host has addresses of it, or none (the kernel lets programs
-    listen on "::" all the same; sshd's AddressFamily does not).
+    `server`: what it runs, as scripts/systems has built it: "bullseye", "bookworm" or "trixie",
+    their sshd; "systemd", all of bookworm; "dropbear". None is the machine's own sshd. `nat`: the
+    home has a private IPv4 address behind the router's; else a public network of its own. `strict`:
+    the router loses what belongs to no connection that it knows; else it takes up a connection in
+    its middle, as Linux does unless told otherwise. `ipv6`: every host has addresses of it, or none
+    (the kernel lets programs listen on "::" all the same; sshd's AddressFamily does not).
     In the home there are the accounts root and "you", with a key that the server takes:
     `ssh tunnel@vps.example.com` works there.
     """
@@ -150,7 +150,7 @@ class Lab:
         self.home = Host("home", folder)
         self.router = Host("router", folder)
         self.internet = Host("internet", folder)
-        self.server = Server("server", folder, lower=system(server))
+        self.server = make_server(server, "server", folder)
         self.visitor = Visitor("visitor", folder)
         self.hosts = (self.home, self.router, self.internet, self.server, self.visitor)
         self.faults = Faults(self)
@@ -166,7 +166,7 @@ class Lab:
             self._make_home_folder()
             for host in self.hosts:
                 host.start()
-                (host.root / "etc/hosts").write_text(HOSTS)
+                (host.root / "etc/hosts").write_text(f"{HOSTS}127.0.1.1 {host.name}\n")
                 (host.root / "etc/resolv.conf").unlink(missing_ok=True)
                 (host.root / "etc/resolv.conf").write_text("")  # names fail at once
             self._wire()

@@ -38,7 +38,7 @@ DEBIAN: Mapping[str, Value] = {
 
 
 def systems() -> Path:
-    """Where scripts/record-openssh keeps the systems that it builds."""
+    """Where scripts/systems keeps the systems that it builds."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("SSHWRAP_SYSTEMS") or Path(cache, "sshwrap", "systems"))
 
@@ -49,7 +49,7 @@ def system(name: str | None) -> str:
         return "/"
     root = systems() / name
     if not root.is_dir():
-        raise FileNotFoundError(f"no system {name!r} (scripts/record-openssh {name} builds it)")
+        raise FileNotFoundError(f"no system {name!r} (scripts/systems {name} builds it)")
     return str(root)
 
 
@@ -66,14 +66,17 @@ class Server(Host):
 
     def start(self) -> Self:
         super().start()
+        self._make_run()
+        self._make_host_key()
+        self.add_account(TUNNEL)
+        return self
+
+    def _make_host_key(self) -> None:
         for left in (self.root / "etc/ssh").iterdir():
             if left.name.startswith(("ssh_host_", "sshd_config")):
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
         self.put("/etc/ssh/sshd_config.d", None, mode=0o755)
-        self._make_run()
         self.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.host_key)
-        self.add_account(TUNNEL)
-        return self
 
     @property
     def host_key(self) -> str:
@@ -91,15 +94,24 @@ class Server(Host):
         self.authorize(account.name)
         return account
 
+    def allow_sudo(self, account: str, *, password: str | None = None) -> None:
+        """By group sudo, as Debian has it; without a password nothing is asked."""
+        if self.run("sh", "-c", "command -v sudo", check=False).returncode:
+            raise RuntimeError(f"{self.name}: this system has no sudo")
+        self.run("usermod", "--append", "--groups", "sudo", account)
+        if password is None:
+            rule = f"{account} ALL=(ALL:ALL) NOPASSWD: ALL\n"
+            self.put(f"/etc/sudoers.d/{account}", rule, mode=0o440)
+        else:
+            self.run("chpasswd", text=f"{account}:{password}\n")
+
     # --- sshd ----------------------------------------------------------------------------------
 
     def start_sshd(self, *, match: str | None = None, **options: Value) -> None:
         """With `options` of sshd_config, which stay for later starts, as `match` does."""
         if self._sshd is not None:
             raise RuntimeError("sshd is running already")
-        self.options |= options
-        self.match = self.match if match is None else match
-        self._write_config()
+        self._set_options(match, options)
         self.run(SSHD, "-t")
         program = self.popen(SSHD, "-D", "-e")
         self._sshd = program
@@ -134,9 +146,7 @@ class Server(Host):
         """HUP: sessions live on with the options they had."""
         if self._sshd is None:
             raise RuntimeError("sshd is not running")
-        self.options |= options
-        self.match = self.match if match is None else match
-        self._write_config()
+        self._set_options(match, options)
         self.run(SSHD, "-t")
         before = self._sshd.output().count("Server listening on")
         self._sshd.signal(signal.SIGHUP)
@@ -144,6 +154,11 @@ class Server(Host):
         wait_for(
             lambda: program.output().count("Server listening on") > before, what="sshd reloads"
         )
+
+    def _set_options(self, match: str | None, options: Mapping[str, Value]) -> None:
+        self.options |= options
+        self.match = self.match if match is None else match
+        self._write_config()
 
     def _write_config(self) -> None:
         given = {name.lower() for name in self.options}

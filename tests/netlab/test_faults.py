@@ -305,6 +305,25 @@ def test_a_half_held_port_is_confirmed_and_half_ours(
     assert lab.server.listeners(PORT) == {ours}, "nobody takes the other half by himself"
 
 
+def test_a_firewall_keeps_visitors_out_and_the_server_in(lab: Lab) -> None:
+    tunnel(lab)
+    for verb, met in (
+        (lab.faults.firewall, "TimeoutError"),
+        (lab.faults.firewall_reject, "OSError"),  # no route to host
+        (lab.faults.upstream_firewall, "TimeoutError"),
+    ):
+        verb(PORT)
+        verb(PORT)
+        assert lab.faults.in_force() == [f"{verb.__name__} {PORT}"]
+        assert meets(lab) == met
+        assert lab.server.listeners(PORT) == {"0.0.0.0", "::"}
+        rules = lab.server.run("iptables", "-S", "INPUT", tools=True).stdout
+        assert (f"--dport {PORT}" in rules) is (verb != lab.faults.upstream_firewall)
+        lab.faults.heal()
+        assert lab.faults.in_force() == []
+        assert meets(lab) == "page"
+
+
 def test_sshd_turns_strangers_away(lab: Lab) -> None:
     lab.server.restart_sshd(MaxStartups="1:100:1")
     talk = f"exec 3<>/dev/tcp/{SERVER4}/22; read -r -u 3 words; echo $words; read -r -u 3 more"
