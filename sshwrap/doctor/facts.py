@@ -234,6 +234,8 @@ class Server:
     origins: Fact[Mapping[str, Origin]] = NOT_ASKED
     managed: Fact[str] = NOT_ASKED  # "" or what says that a tool writes these files
     is_valid: Fact[bool] = NOT_ASKED  # `sshd -t`; said of the fault by an Unknown's `said`
+    # net.ipv4.ip_unprivileged_port_start: from which port on any account may listen
+    unprivileged_port_start: Fact[int] = NOT_ASKED
 
 
 # --- port ------------------------------------------------------------------------------------
