@@ -1,8 +1,8 @@
 """The checks by doing: forwards that were asked for, and who gets through them.
 
 Laws. What this machine saw is "from here". A spare port that does not answer proves nothing of the
-real one, which a firewall may let in; a listener on the server's own loopback, or a refused forward,
-is the consequence of another check, and named as that.
+real one, which a firewall may let in. A listener on the server's own loopback, or a refused
+forward, is the consequence of another check, and named as that.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from sshwrap.doctor.facts import (
     Connected,
     Facts,
     Firewall,
+    Known,
     Tried,
     Unknown,
     value_of,
@@ -160,7 +161,7 @@ def loop(facts: Facts, asked: Asked) -> Judged | None:
     if not let_in:
         return None
     for trial in let_in:
-        if value_of(trial.loop) is False:
+        if trial.loop == Known(False):
             return fail(
                 f"port {trial.port} on the server does not lead back here",
                 "The forward was let in, and a connection to it on the server came to somebody "
@@ -168,7 +169,7 @@ def loop(facts: Facts, asked: Asked) -> Judged | None:
                 "see who listens there, on the server:",
                 line(f"sudo ss -ltnp 'sport = :{trial.port}'"),
             )
-    if any(value_of(one.loop) for one in let_in):
+    if any(one.loop == Known(True) for one in let_in):
         return ok("a connection on the server comes back here")
     return unknown(next(one.loop for one in let_in if isinstance(one.loop, Unknown)))
 
@@ -198,7 +199,7 @@ def from_here(facts: Facts, asked: Asked) -> Judged | None:
     if is_wrong(facts, asked) or seen_reach(trial) == LOOPBACK_ONLY:
         how = _how(connected)
         seen = f"{what} answers on the server and {how} from here"
-        if value_of(trial.loop) is not True:
+        if trial.loop != Known(True):
             seen = f"{what} is open on the server and {how} from here"
         return explained(fail(seen, "It is on the server's own loopback."), "gateway-ports")
     return _blocked(facts, public, trial, connected, what)

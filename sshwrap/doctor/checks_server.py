@@ -41,6 +41,12 @@ from sshwrap.profile.forward import Forward, Kind, describe_listen
 from sshwrap.ssh.version import Version
 
 ALL = ("yes", "all")
+ALLOWED_KINDS = {
+    "yes": frozenset(Kind),
+    "all": frozenset(Kind),
+    "remote": frozenset({Kind.REMOTE}),
+    "local": frozenset({Kind.LOCAL, Kind.DYNAMIC}),
+}
 KERNEL_GIVES_UP = 2 * 3600 + 11 * 60  # seconds; tcp_keepalive_time and probes, as measured
 LONG = 300  # seconds that a port may stay held by nobody before it is worth a warning
 FREED_LATE = Version(9, 5)  # before it sshd needs about twice as long (fixed by 9d7193a83)
@@ -62,13 +68,8 @@ def allow_tcp_forwarding(facts: Facts, asked: Asked) -> Judged | None:
         if works and kinds == {Kind.REMOTE}:
             return ok("a test forward was let in")
         return _disabled(facts) or why_no_setting(facts)
-    allowed = {
-        **dict.fromkeys(ALL, set(Kind)),
-        "remote": {Kind.REMOTE},
-        "local": {Kind.LOCAL, Kind.DYNAMIC},
-    }.get(value.lower(), set())
-    if kinds <= allowed:
-        return _not_reloaded(facts, "AllowTcpForwarding", value) or ok(f'it is "{value}"')
+    if kinds <= ALLOWED_KINDS.get(value.lower(), frozenset()):
+        return _not_reloaded(facts, "AllowTcpForwarding", value) or _is("AllowTcpForwarding", value)
     return _forbidden(facts, asked, "AllowTcpForwarding", value, works, "AllowTcpForwarding yes")
 
 
@@ -80,7 +81,7 @@ def disable_forwarding(facts: Facts, asked: Asked) -> Judged | None:
     if value is None:
         return ok("a test forward was let in") if works else why_no_setting(facts)
     if value.lower() != "yes":
-        return ok(f'it is "{value}"')
+        return _is("DisableForwarding", value)
     return _forbidden(facts, asked, "DisableForwarding", value, works, "DisableForwarding no")
 
 
@@ -93,7 +94,7 @@ def allow_stream_local_forwarding(facts: Facts, asked: Asked) -> Judged | None:
     if value is None:
         return ok("the socket was opened") if works else why_no_setting(facts)
     if value.lower() in (*ALL, "remote"):
-        return ok(f'it is "{value}"')
+        return _is("AllowStreamLocalForwarding", value)
     keyword = "AllowStreamLocalForwarding"
     return _forbidden(facts, asked, keyword, value, works, f"{keyword} yes")
 
@@ -181,7 +182,7 @@ def permit_listen(facts: Facts, asked: Asked) -> Judged | None:
     permitted = value.split()
     missing = [one for one in wanted if not _is_permitted(one, permitted)]
     if not missing:
-        return ok(f'it is "{value}"')
+        return _is("PermitListen", value)
     forward = missing[0]
     more = " ".join([*(one for one in permitted if one != "none"), str(forward.listen_port)])
     return fail(
@@ -214,7 +215,7 @@ def stream_local_bind_unlink(facts: Facts, asked: Asked) -> Judged | None:
     if value is None:
         return why_no_setting(facts)
     if value.lower() == "yes":
-        return ok(f'it is "{value}"')
+        return _is("StreamLocalBindUnlink", value)
     return warn(
         f'StreamLocalBindUnlink is "{value}"' + origin(facts, "streamlocalbindunlink"),
         "sshd never removes the socket, not even after a clean end: the next start fails on it. "
@@ -276,7 +277,7 @@ def unused_connection_timeout(facts: Facts, asked: Asked) -> Judged | None:
     value = setting(facts, "unusedconnectiontimeout")
     seconds = _seconds(value)
     if value is None or value.lower() == "none" or not seconds:
-        return ok(f'it is "{value or "none"}"')
+        return _is("UnusedConnectionTimeout", value or "none")
     return warn(
         f'UnusedConnectionTimeout is "{value}"' + origin(facts, "unusedconnectiontimeout"),
         f"sshd ends a tunnel that no visitor uses for {seconds_text(seconds)}: it drops and comes "
@@ -291,7 +292,7 @@ def max_sessions(facts: Facts, asked: Asked) -> Judged:
     if count is None:
         return why_no_setting(facts)
     if count > 0 or not asked.profile.run_on_server:
-        return ok(f"it is {count}; the tunnel itself needs none")
+        return ok(f"MaxSessions is {count}; the tunnel itself needs none")
     return warn(
         "MaxSessions is 0" + origin(facts, "maxsessions"),
         "The tunnel works. sshwrap cannot look who listens on the server, nor end its own dead "
@@ -338,7 +339,7 @@ def penalties(facts: Facts, asked: Asked) -> Judged | None:
     parts = dict(part.partition(":")[::2] for part in value.split())
     each, limit = _seconds(parts.get("authfail")), _seconds(parts.get("min"))
     if value.lower() == "no" or not each or not limit:
-        return ok(f'it is "{value}"' if value.lower() == "no" else "failed sign-ins cost nothing")
+        return ok("failed sign-ins cost nothing")
     strikes = -(-limit // each)
     seen = f"{strikes} failed sign-ins in a row from one address lock it out for a while"
     profiles = facts.here.profiles_at_server
@@ -356,6 +357,10 @@ def penalties(facts: Facts, asked: Asked) -> Judged | None:
         line("PerSourcePenaltyExemptList 198.51.100.23"),
         fold="failed sign-ins lock this address out",
     )
+
+
+def _is(keyword: str, value: str) -> Judged:
+    return ok(f'{keyword} is "{value}"')
 
 
 def _profiles(number: int) -> str:
