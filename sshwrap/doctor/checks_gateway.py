@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from sshwrap.doctor.facts import Facts, GatewayPorts, Rights, Unknown, value_of
+from sshwrap.doctor.facts import Facts, GatewayPorts, Known, Rights, Unknown, value_of
 from sshwrap.doctor.judging import (
     Asked,
     Judged,
@@ -20,13 +20,16 @@ from sshwrap.doctor.judging import (
     ok,
     origin,
     reload_lines,
+    seen_reach,
     setting,
     trial_of,
+    tried,
     unknown,
     user_of,
     warn,
 )
 from sshwrap.profile.forward import Forward, describe_listen
+from sshwrap.tunnel.reach import EXPOSED, LOOPBACK_ONLY
 
 DASH_G = "-g does not help: it is for -L and -D. For -R the server decides."
 DOC = "docs/doctor.md#gateway-ports"
@@ -44,7 +47,7 @@ def gateway_ports(facts: Facts, asked: Asked) -> Judged | None:
     forwards = asked.remote_ports
     if not forwards and asked.has_profile:
         return None
-    running, by_file = value_of(facts.live.gateway_ports), value_by_file(facts)
+    running, by_file = value_running(facts), value_by_file(facts)
     value = running or by_file
     if value is None:
         return _unknown(facts)
@@ -79,9 +82,21 @@ def value_by_file(facts: Facts) -> GatewayPorts | None:
         return None
 
 
+def value_running(facts: Facts) -> GatewayPorts | None:
+    """What the running sshd was seen to do: by the pair of test ports, else by any forward that it
+    put elsewhere than asked (the tunnel's own last: its session may be older than a reload)."""
+    if isinstance(facts.live.gateway_ports, Known):
+        return facts.live.gateway_ports.value
+    for one in sorted(tried(facts), key=lambda each: not each.is_spare):
+        told = {LOOPBACK_ONLY: GatewayPorts.NO, EXPOSED: GatewayPorts.YES}.get(seen_reach(one))
+        if told is not None:
+            return told
+    return None
+
+
 def in_force(facts: Facts) -> GatewayPorts | None:
     """What the running sshd does, else what its files say; None where neither is known."""
-    return value_of(facts.live.gateway_ports) or value_by_file(facts)
+    return value_running(facts) or value_by_file(facts)
 
 
 def is_wrong(facts: Facts, asked: Asked) -> bool:

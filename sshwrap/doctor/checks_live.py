@@ -24,6 +24,7 @@ from sshwrap.doctor.judging import (
     Asked,
     Judge,
     Judged,
+    command,
     explained,
     fail,
     host_of,
@@ -135,12 +136,18 @@ def _of_forward(facts: Facts, asked: Asked, forward: Forward, trial: Tried) -> J
         return _refused(facts, asked, f"{shown} was refused", trial.said)
     is_public_one = is_for_all(forward) and trial.forward.listen_host is None
     is_inside = bool(reach.bound) and set(reach.bound or ()) <= set(LOOPBACKS)
-    if reach.reach == LOOPBACK_ONLY or (is_public_one and is_inside):
+    if reach.reach == LOOPBACK_ONLY:
         seen = f"{shown} is on the server only"
-        return explained(fail(seen, "Nobody else can connect."), "gateway-ports")
+        return _elsewhere(facts, asked, seen, "Nobody else can connect.")
     if reach.reach == EXPOSED:
         seen = f"{shown} is open to everybody, wider than asked"
-        return explained(fail(seen, "Whoever knows the port can connect."), "gateway-ports")
+        return _elsewhere(facts, asked, seen, "Whoever knows the port can connect.")
+    if is_public_one and is_inside:
+        seen = f"{trial.forward.listen_port} is on the server only: it has no bind address"
+        if is_wrong(facts, asked):
+            return explained(fail(seen, "Nobody else can connect."), "gateway-ports")
+        why = "With a * before the port the server can let others in."
+        return warn(seen, why, line(asked.doctor("--fix", "--public")))
     if reach.reach == HALF_BOUND:
         return fail(
             f"{shown} is only half ours: {reach.reason or 'another program has the rest'}",
@@ -151,6 +158,17 @@ def _of_forward(facts: Facts, asked: Asked, forward: Forward, trial: Tried) -> J
     if reach.reach != AS_ASKED:
         return unknown(reach.reason or f"nobody has seen where {shown} listens")
     return ok(f"{shown} listens as asked")
+
+
+def _elsewhere(facts: Facts, asked: Asked, seen: str, why: str) -> Judged:
+    """Not where it was asked for: by GatewayPorts, as it is now or as it was at the sign-in."""
+    if is_wrong(facts, asked):
+        return explained(fail(seen, why), "gateway-ports")
+    return fail(
+        seen,
+        f"{why} sshd would do it right by now: this session is older than its last reload.",
+        command("sshwrap", "restart", asked.profile.name),
+    )
 
 
 def loop(facts: Facts, asked: Asked) -> Judged | None:
@@ -198,10 +216,10 @@ def from_here(facts: Facts, asked: Asked) -> Judged | None:
         return unknown("the address that visitors use has no number here")
     if is_wrong(facts, asked) or seen_reach(trial) == LOOPBACK_ONLY:
         how = _how(connected)
-        seen = f"{what} answers on the server and {how} from here"
-        if trial.loop != Known(True):
-            seen = f"{what} is open on the server and {how} from here"
-        return explained(fail(seen, "It is on the server's own loopback."), "gateway-ports")
+        came_back = trial.loop == Known(True)
+        begin = "answers on the server" if came_back else "is open on the server"
+        seen = f"{what} {begin} and {how} from here"
+        return _elsewhere(facts, asked, seen, "It is on the server's own loopback.")
     return _blocked(facts, public, trial, connected, what)
 
 
