@@ -30,7 +30,9 @@ class Verdict(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Finding:
     """`seen` is one line on the fold; `why` and `advice` are "" where it is ok. `advice` may have
-    several lines: a sentence, then commands, each on its own line, indented by four."""
+    several lines: a sentence, then commands, each on its own line, indented by four; `seen` too,
+    for the lines of files that it quotes. `fold` is what the section's one line says of it, "" for
+    nothing. `cause` is the id of the finding that explains this one, which is not opened then."""
 
     id: str
     section: Section
@@ -39,3 +41,5 @@ class Finding:
     seen: str
     why: str = ""
     advice: str = ""
+    fold: str = ""
+    cause: str = ""
