@@ -21,14 +21,15 @@ from sshwrap.supervisor.beside import Beside, NoSignIn
 from sshwrap.supervisor.changing import FORWARD_KEYS, edited, words_of
 from sshwrap.supervisor.journal import Journal
 from sshwrap.supervisor.lock import holder, try_lock
-from sshwrap.supervisor.order import Order, order_to_json
+from sshwrap.supervisor.memory import keep_wanted, remember_up, was_up
+from sshwrap.supervisor.news import News
 from sshwrap.supervisor.program import SshProgram, ssh_environ
 from sshwrap.supervisor.run import Run, tell_target
 from sshwrap.supervisor.sign_in import SignedIn, SignIn
 from sshwrap.supervisor.turns import Turns
 from sshwrap.supervisor.unit import Unit, remove_leftovers
 from sshwrap.supervisor.waiting import Waiting
-from sshwrap.supervisor.wanted import read_wanted, remove_wanted, write_wanted, write_whole
+from sshwrap.supervisor.wanted import read_wanted, remove_wanted
 from sshwrap.tunnel.doubt import Why
 from sshwrap.tunnel.entries import rfc3339
 from sshwrap.tunnel.events import (
@@ -52,13 +53,14 @@ from sshwrap.tunnel.machine import step
 from sshwrap.tunnel.model import State, new_tunnel
 from sshwrap.tunnel.present import snapshot
 from sshwrap.tunnel.renewal import changes_live, places_before
-from sshwrap.tunnel.traffic import TargetChange, Traffic
 
 if TYPE_CHECKING:
     import asyncio
 
     from sshwrap.paths import Places
+    from sshwrap.supervisor.order import Order
     from sshwrap.tunnel.model import Tunnel
+    from sshwrap.tunnel.traffic import TargetChange
 
 JOURNAL_PAUSE = 5.0
 WITHOUT_CHILD = (State.WAITING, State.FAILED)
@@ -86,17 +88,13 @@ class Supervisor:
         self._what = what
         self._environ = ssh_environ(environ)
         self._program = SshProgram(places.ssh, environ)
-        self._on_change = on_change
         self._on_entry = on_entry
         self._on_lines = on_lines
         self._jitter = jitter
         self._waiting = Waiting(loop, self._due, self._news)
         self._beside = Beside(self, self._program.version_and_path, self._environ_of)
         self._turns = Turns(loop, start=self._its_turn, wait=self._back_to_wait)
-        self._dirty: dict[str, None] = {}
-        self._gone: list[dict[str, Any]] = []
-        self._flush_handle: asyncio.Handle | None = None
-        self._flush_at: float | None = None
+        self._told = News(loop, self.snapshots, on_change)
         self._unwritten_handle: asyncio.Handle | None = None
 
     # --- what commands ask ---------------------------------------------------
@@ -207,7 +205,7 @@ class Supervisor:
                 advice=f"sshwrap status {name}",
             )
         remove_leftovers(self.places, name)
-        ever_up = self._was_up(order)
+        ever_up = was_up(self.places, order)
         tunnel = new_tunnel(
             order.profile, order.added, order.hostname, self._now(), ever_up=ever_up
         )
@@ -221,46 +219,20 @@ class Supervisor:
 
     def _release(self, unit: Unit) -> None:
         """Down and unwanted: another supervisor may have it now."""
-        self._gone.append(self._snapshot(unit))
-        self._dirty.pop(unit.name, None)
+        gone = self._snapshot(unit)
         del self.units[unit.name]
         self._waiting.gone(unit.name)
         self._beside.leave(unit.name)
         self._beside.forget(unit.name)
         unit.journal.flush()
         unit.lock.release(remove=True)
-        self._flush_soon(0.0)
+        self._told.gone(unit.name, gone)
 
     def _keep_wanted(self, unit: Unit) -> None:
-        down = snapshot(
-            new_tunnel(unit.order.profile, unit.order.added, unit.order.hostname, self._now()),
-            Traffic(len(unit.order.profile.forwards) + len(unit.order.added)),
-            self._now(),
-            supervisor_pid=os.getpid(),
-            supervisor_version=__version__,
-        )
-        content = {"order": order_to_json(unit.order), "digest": unit.order.digest, "down": down}
         try:
-            write_wanted(self.places, unit.name, {"pid": os.getpid(), **content})
+            keep_wanted(self.places, unit.order, self._now())
         except OSError as error:
             self.note(unit.name, f"that it is wanted could not be written down: {error.strerror}")
-
-    def _was_up_file(self, name: str) -> str:
-        return self.places.wanted_file(name).removesuffix(".json") + ".up"
-
-    def _was_up(self, order: Order) -> bool:
-        """Whether this name has been up with this destination; another one is a new beginning."""
-        try:
-            with open(self._was_up_file(order.profile.name)) as file:  # noqa: PTH123
-                return file.read().strip() == order.profile.destination
-        except OSError:
-            return False
-
-    def _remember_up(self, unit: Unit) -> None:
-        try:
-            write_whole(self._was_up_file(unit.name), unit.order.profile.destination + "\n")
-        except OSError:
-            pass  # it only shortens the wait after a refused key
 
     # --- events and effects --------------------------------------------------
 
@@ -324,7 +296,7 @@ class Supervisor:
         if unit.journal.unwritten:
             self._write_later()
         if entry["event"] == "up" and entry["first"]:
-            self._remember_up(unit)
+            remember_up(self.places, unit.order)
         self._on_entry(full)
 
     def _write_later(self) -> None:
@@ -465,20 +437,4 @@ class Supervisor:
         return shown
 
     def changed(self, unit: Unit, delay: float) -> None:
-        self._dirty[unit.name] = None
-        self._flush_soon(delay)
-
-    def _flush_soon(self, delay: float) -> None:
-        due = self.loop.time() + delay
-        if self._flush_handle is not None:
-            if self._flush_at is not None and self._flush_at <= due:
-                return
-            self._flush_handle.cancel()
-        self._flush_at = due
-        self._flush_handle = self.loop.call_later(delay, self._flush)
-
-    def _flush(self) -> None:
-        self._flush_handle = None
-        names, self._dirty = list(self._dirty), {}
-        gone, self._gone = self._gone, []
-        self._on_change(self.snapshots(names) if names else [], gone)
+        self._told.changed(unit.name, delay)
