@@ -21,7 +21,7 @@ from sshwrap.supervisor.beside import Beside, NoSignIn
 from sshwrap.supervisor.changing import FORWARD_KEYS, edited, words_of
 from sshwrap.supervisor.journal import Journal
 from sshwrap.supervisor.lock import holder, try_lock
-from sshwrap.supervisor.memory import keep_wanted, remember_up, was_up
+from sshwrap.supervisor.memory import before_us, keep_wanted, remember_up, was_up
 from sshwrap.supervisor.news import News
 from sshwrap.supervisor.program import SshProgram, ssh_environ
 from sshwrap.supervisor.run import Run, tell_target
@@ -29,7 +29,7 @@ from sshwrap.supervisor.sign_in import SignedIn, SignIn
 from sshwrap.supervisor.turns import Turns
 from sshwrap.supervisor.unit import Unit, remove_leftovers
 from sshwrap.supervisor.waiting import Waiting
-from sshwrap.supervisor.wanted import read_wanted, remove_wanted
+from sshwrap.supervisor.wanted import remove_wanted
 from sshwrap.tunnel.doubt import Why
 from sshwrap.tunnel.entries import rfc3339
 from sshwrap.tunnel.events import (
@@ -114,7 +114,9 @@ class Supervisor:
         unit = self.units.get(name)
         if unit is None:
             return
-        if not keep_wanted:
+        if keep_wanted:
+            self._keep_wanted(unit, ended=True)
+        else:
             remove_wanted(self.places, name)
         self.apply(unit, WantDown(by))
 
@@ -211,10 +213,9 @@ class Supervisor:
         )
         journal = Journal(self.places.journal_file(name), on_trouble=self._trouble)
         unit = self.units[name] = Unit(tunnel, order, lock, journal)
-        before = read_wanted(self.places, name)
-        if before is not None and before.get("pid") != os.getpid():
-            text = f"its supervisor (pid {before.get('pid')}) is gone without a word"
-            self.record(unit, {"event": "changed", "text": text})
+        before = before_us(self.places, name)
+        if before is not None:
+            self.record(unit, before)
         return unit
 
     def _release(self, unit: Unit) -> None:
@@ -228,9 +229,9 @@ class Supervisor:
         unit.lock.release(remove=True)
         self._told.gone(unit.name, gone)
 
-    def _keep_wanted(self, unit: Unit) -> None:
+    def _keep_wanted(self, unit: Unit, *, ended: bool = False) -> None:
         try:
-            keep_wanted(self.places, unit.order, self._now())
+            keep_wanted(self.places, unit.order, self._now(), ended=ended)
         except OSError as error:
             self.note(unit.name, f"that it is wanted could not be written down: {error.strerror}")
 

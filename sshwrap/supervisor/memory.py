@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sshwrap import __version__
 from sshwrap.supervisor.order import order_to_json
-from sshwrap.supervisor.wanted import write_wanted, write_whole
+from sshwrap.supervisor.wanted import read_wanted, write_wanted, write_whole
 from sshwrap.tunnel.model import new_tunnel
 from sshwrap.tunnel.present import snapshot
 from sshwrap.tunnel.traffic import Traffic
@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from sshwrap.tunnel.events import Moment
 
 
-def keep_wanted(places: Places, order: Order, now: Moment) -> None:
-    """With its whole order, and what status shows while nobody keeps it; raises OSError."""
+def keep_wanted(places: Places, order: Order, now: Moment, *, ended: bool = False) -> None:
+    """With its whole order, and what status shows while nobody keeps it; raises OSError.
+
+    `ended`: this supervisor ends in order, and leaves it wanted.
+    """
     name = order.profile.name
     down = snapshot(
         new_tunnel(order.profile, order.added, order.hostname, now),
@@ -28,8 +31,23 @@ def keep_wanted(places: Places, order: Order, now: Moment) -> None:
         supervisor_pid=os.getpid(),
         supervisor_version=__version__,
     )
-    content = {"order": order_to_json(order), "digest": order.digest, "down": down}
+    content: dict[str, Any] = {"order": order_to_json(order), "digest": order.digest, "down": down}
+    if ended:
+        content["ended"] = now.wall
     write_wanted(places, name, {"pid": os.getpid(), **content})
+
+
+def before_us(places: Places, name: str) -> dict[str, Any] | None:
+    """A journal entry of how the supervisor that had it before us has gone; None: nobody wanted it,
+    or that was us. It was wanted ever since."""
+    before = read_wanted(places, name)
+    if before is None or before.get("pid") == os.getpid():
+        return None
+    who = f"its supervisor (pid {before.get('pid')})"
+    if before.get("ended") is None:
+        return {"event": "changed", "text": f"{who} is gone without a word", "before": "gone"}
+    text = f"{who} was ended, and left it wanted"
+    return {"event": "changed", "text": text, "before": "ended"}
 
 
 def was_up(places: Places, order: Order) -> bool:
