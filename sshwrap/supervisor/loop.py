@@ -22,6 +22,7 @@ from sshwrap.supervisor.changing import FORWARD_KEYS, edited, words_of
 from sshwrap.supervisor.journal import Journal
 from sshwrap.supervisor.lock import holder, try_lock
 from sshwrap.supervisor.memory import before_us, keep_wanted, remember_up, was_up
+from sshwrap.supervisor.neighbours import Neighbours
 from sshwrap.supervisor.news import News
 from sshwrap.supervisor.program import SshProgram, ssh_environ
 from sshwrap.supervisor.run import Run, tell_target
@@ -39,6 +40,7 @@ from sshwrap.tunnel.events import (
     HoldDestination,
     Look,
     Moment,
+    Neighbour,
     Poke,
     Record,
     Renew,
@@ -92,6 +94,7 @@ class Supervisor:
         self._on_lines = on_lines
         self._jitter = jitter
         self._waiting = Waiting(loop, self._due, self._news)
+        self._neighbours = Neighbours(loop, places, self.units, self._due)
         self._beside = Beside(self, self._program.version_and_path, self._environ_of)
         self._turns = Turns(loop, start=self._its_turn, wait=self._back_to_wait)
         self._told = News(loop, self.snapshots, on_change)
@@ -168,6 +171,7 @@ class Supervisor:
     def close(self) -> None:
         """No more news: the loop is about to be closed."""
         self._waiting.close()
+        self._neighbours.close()
 
     def _due(self, name: str) -> None:
         """The server answers again: no more waiting."""
@@ -223,6 +227,7 @@ class Supervisor:
         gone = self._snapshot(unit)
         del self.units[unit.name]
         self._waiting.gone(unit.name)
+        self._neighbours.leave(unit.name)
         self._beside.leave(unit.name)
         self._beside.forget(unit.name)
         unit.journal.flush()
@@ -368,6 +373,7 @@ class Supervisor:
     def _spawn(self, unit: Unit) -> None:
         unit.traffic.reset(len(unit.tunnel.forwards))
         self._waiting.trying(unit.name)
+        self._neighbours.leave(unit.name)
         self._beside.leave(unit.name)
         if not os.path.isdir(self.places.control_dir):  # noqa: PTH112
             self.places.prepare_state_dir()  # somebody cleaned up under us
@@ -413,11 +419,17 @@ class Supervisor:
             tell_target(unit, self, change)
         self.changed(unit, 0.0)
 
+    def neighbour(self, unit: Unit) -> Neighbour | None:
+        """Which other profile has a port that its ssh was refused."""
+        return self._neighbours.of(unit)
+
     def ended(self, unit: Unit, heard: tuple[Evidence, ...]) -> None:
         """Its ssh has ended, and it is to be tried again."""
         cause = unit.tunnel.failure
         if cause is not None:
             self._waiting.failed(unit.name, cause.kind, heard)
+            if unit.name in self._neighbours.waiting:
+                return  # whose the port is, is known
             if cause.kind == "port_taken" and unit.tunnel.state is State.WAITING:
                 self._beside.port_taken(unit)
 

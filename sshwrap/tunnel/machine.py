@@ -182,7 +182,8 @@ def _restart_on_poke(tunnel: Tunnel, event: Poke, now: Moment, jitter: float) ->
 
 def _exited_starting(tunnel: Tunnel, event: Exited, now: Moment, jitter: float) -> Result:
     cause = judge(tunnel, event, was_up=False)
-    return _failed_attempt(replace(tunnel, pid=None), cause, now, jitter)
+    tunnel = replace(tunnel, pid=None)
+    return _failed_attempt(tunnel, cause, now, jitter, heard_when_free=event.neighbour is not None)
 
 
 def _exited_up(tunnel: Tunnel, event: Exited, now: Moment, jitter: float) -> Result:
@@ -311,8 +312,17 @@ def _came_up(tunnel: Tunnel, now: Moment) -> Result:
     return tunnel, (Record(entry),)
 
 
-def _failed_attempt(tunnel: Tunnel, cause: Failure, now: Moment, jitter: float) -> Result:
-    tunnel, delay, held = _plan_retry(tunnel, cause, now, jitter, after_stable=False)
+def _failed_attempt(
+    tunnel: Tunnel,
+    cause: Failure,
+    now: Moment,
+    jitter: float,
+    *,
+    heard_when_free: bool = False,
+) -> Result:
+    tunnel, delay, held = _plan_retry(
+        tunnel, cause, now, jitter, after_stable=False, heard_when_free=heard_when_free
+    )
     entry: dict[str, Any] = {
         "event": "attempt_failed",
         "failure": failure_entry(cause),
@@ -325,7 +335,13 @@ def _failed_attempt(tunnel: Tunnel, cause: Failure, now: Moment, jitter: float) 
 
 
 def _plan_retry(
-    tunnel: Tunnel, cause: Failure, now: Moment, jitter: float, *, after_stable: bool
+    tunnel: Tunnel,
+    cause: Failure,
+    now: Moment,
+    jitter: float,
+    *,
+    after_stable: bool,
+    heard_when_free: bool = False,
 ) -> tuple[Tunnel, float | None, tuple[Effect, ...]]:
     streak = tunnel.streak
     if streak.disposition is not cause.disposition:
@@ -336,6 +352,7 @@ def _plan_retry(
         streak=streak.count,
         streak_seconds=now.mono - streak.since,
         after_stable=after_stable,
+        heard_when_free=heard_when_free,
         ever_up=tunnel.ever_up,
         max_delay=tunnel.profile.restart_max_delay,
         jitter=jitter,
