@@ -22,7 +22,7 @@ from sshwrap.render.show import Value, show_lines
 from sshwrap.ssh.argv import build_argv
 from sshwrap.supervisor.profiles import load_profiles
 from sshwrap.supervisor.program import SshProgram
-from sshwrap.supervisor.resolve import resolve
+from sshwrap.supervisor.resolve import clashes, resolve
 
 SCHEMA_VERSION = 1
 
@@ -72,6 +72,7 @@ def show(options: Namespace, places: Places) -> int:
 def check(options: Namespace, places: Places) -> int:
     """Every fault of the file, and what ssh itself makes of each profile; 78 where there is one."""
     faults: list[str] = []
+    double: list[str] = []
     profiles = None
     try:
         profiles = load_profiles(places, os.environ).profiles
@@ -80,14 +81,14 @@ def check(options: Namespace, places: Places) -> int:
                 f"{places.profiles_file}: no profiles there", status=ExitStatus.BAD_CONFIG
             )
         _, ssh = SshProgram(places.ssh, os.environ).version_and_path()
-        resolve(list(profiles.values()), ssh, os.environ)
+        double = clashes(resolve(list(profiles.values()), ssh, os.environ))
     except UserError as error:
         if error.status is not ExitStatus.BAD_CONFIG:
             raise
         faults = error.message.splitlines()
         if not options.json:
             tell_error(error)
-    warnings = list(profiles.warnings) if profiles is not None else []
+    warnings = [*(profiles.warnings if profiles is not None else ()), *double]
     if options.json:
         answer = {
             "schema_version": SCHEMA_VERSION,

@@ -14,7 +14,7 @@ from sshwrap.render.plain import number, text_of
 from sshwrap.render.words import parse_time
 
 UP, AWAY, UNKNOWN, UNWANTED = "up", "away", "unknown", "unwanted"
-ENDED = "ended"  # with its supervisor: away if that takes it up again, else no longer wanted
+ENDED = "ended"  # with its supervisor: away if the next one finds it still wanted, else unwanted
 
 
 class Tally:
@@ -90,16 +90,23 @@ class _Walk:
             case "unwanted":
                 ended = text_of(entry, "by") == "supervisor ended"
                 self.turn(ENDED if ended else UNWANTED, at)
+            case "changed":
+                self.taken_up(text_of(entry, "before"))
         self.advance(at)
 
     def wanted(self, by: str, at: datetime) -> None:
-        if self.condition == UP and by != "restart":
-            # Its supervisor went without a word, some time after the last entry.
-            self.condition = UNKNOWN
-        elif self.condition == ENDED and by == "start":
+        if by != "restart":
+            self.taken_up("ended" if by == "start" else "gone")
+        self.turn(AWAY, at)
+
+    def taken_up(self, before: str) -> None:
+        """By another supervisor, at the end of a time of which no entry tells: the one `before` was
+        ended and left it wanted, or went without a word, some time after its last entry."""
+        if before == "ended" and self.condition == ENDED:
             self.away_since = self.at
             self.condition = AWAY
-        self.turn(AWAY, at)
+        elif before and self.condition == UP:
+            self.condition = UNKNOWN
 
 
 def _span(entry: Mapping[str, Any], key: str) -> timedelta:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from sshwrap.ssh.mux import said_lines
+from sshwrap.ssh.mux import FLOODED, said_lines
 from sshwrap.ssh.session_record import BOOT_ID
 from sshwrap.ssh.side import has_signed_in, said_inside, why_not
 
@@ -191,9 +191,16 @@ _NO = {
 
 
 def read_end(
-    nonce: str, status: int | None, out: bytes, err: bytes, *, timed_out: bool = False
+    nonce: str,
+    status: int | None,
+    out: bytes,
+    err: bytes,
+    *,
+    timed_out: bool = False,
+    flooded: bool = False,
 ) -> Ended:
-    """The answer to `end_script`, by what ssh (ssh/side.py) wrote."""
+    """The answer to `end_script`, by what ssh (ssh/side.py) wrote; `flooded`: it was ended because
+    that was too much."""
     lines = out.decode("utf-8", "replace").split("\n")
     begin, end = f"begin {nonce}", f"end {nonce}"
     if begin in lines and end in lines[lines.index(begin) :]:
@@ -204,6 +211,8 @@ def read_end(
     if not has_signed_in(out):
         reason = "the second sign-in took too long" if timed_out else "the second sign-in failed"
         return Ended(Outcome.FAILED, reason, why_not(out, err)[:200])
+    if flooded:
+        return Ended(Outcome.NO_SHELL, FLOODED)
     if timed_out or status is None:
         return Ended(Outcome.FAILED, "the server did not answer in time")
     reason = "the server ran nothing of what it was asked (no shell, or a forced command)"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from sshwrap.ssh.mux import Unknown, Why, no_master, said_lines
+from sshwrap.ssh.mux import FLOODED, Unknown, Why, no_master, said_lines
 
 COMMAND = "sh -s"
 
@@ -155,10 +155,19 @@ look() {{
 
 
 def read_look(
-    nonce: str, status: int | None, out: bytes, err: bytes, *, timed_out: bool = False
+    nonce: str,
+    status: int | None,
+    out: bytes,
+    err: bytes,
+    *,
+    timed_out: bool = False,
+    flooded: bool = False,
 ) -> Look | Unknown:
-    """The answer to `look_script`, by what the client of the control socket wrote."""
+    """The answer to `look_script`, by what the client of the control socket wrote; `flooded`: it
+    was ended because that was too much."""
     answer = _framed(nonce, out)
+    if answer is None and flooded:
+        return Unknown(Why.OTHER_ANSWER, FLOODED)
     if answer is None:
         return _no_answer(status, out, err, timed_out=timed_out)
     try:

@@ -21,6 +21,9 @@ from sshwrap.ssh.lines import LineSplitter
 _NOBODY = "master"
 
 
+FLOODED = "the account's login shell writes without end"
+
+
 class Why(StrEnum):
     """Why a question has no answer."""
 

@@ -16,7 +16,7 @@ from sshwrap.profile.forward import Kind
 from sshwrap.ssh.end import Ended, Outcome
 from sshwrap.ssh.look import COMMAND, Look, forces_command, look_script, read_look
 from sshwrap.ssh.side import side_argv, side_seconds
-from sshwrap.supervisor.errand import Done, Errand
+from sshwrap.supervisor.errand import SESSION_BYTES, Done, Errand
 from sshwrap.supervisor.reclaim import (
     Reclaim,
     make_record,
@@ -170,7 +170,14 @@ class Beside:
 
         def done(done: Done) -> None:
             self._over(name)
-            seen = read_look(nonce, done.status, done.out, done.err, timed_out=done.timed_out)
+            seen = read_look(
+                nonce,
+                done.status,
+                done.out,
+                done.err,
+                timed_out=done.timed_out,
+                flooded=done.flooded,
+            )
             if isinstance(seen, Look):
                 self._held(unit, [(one.port, one.uid) for one in seen.listeners], seen.uid)
 
@@ -182,6 +189,8 @@ class Beside:
                 stdin=look_script(nonce, _ports(unit)),
                 deadline=LOOK_SECONDS,
                 on_done=done,
+                most_bytes=SESSION_BYTES,
+                dies_with_us=True,
             )
         except OSError:
             return

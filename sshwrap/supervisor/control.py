@@ -28,7 +28,7 @@ from sshwrap.ssh.mux import (
     stdio_argv,
 )
 from sshwrap.ssh.probe import Probe, Probed
-from sshwrap.supervisor.errand import Done, Errand
+from sshwrap.supervisor.errand import SESSION_BYTES, Done, Errand
 
 if TYPE_CHECKING:
     import asyncio
@@ -83,7 +83,16 @@ class Control:
         nonce = os.urandom(16).hex()
 
         def done(done: Done) -> None:
-            on_look(read_look(nonce, done.status, done.out, done.err, timed_out=done.timed_out))
+            on_look(
+                read_look(
+                    nonce,
+                    done.status,
+                    done.out,
+                    done.err,
+                    timed_out=done.timed_out,
+                    flooded=done.flooded,
+                )
+            )
 
         argv = session_argv(self._path, COMMAND, ssh=self._ssh)
         self._run(argv, done, deadline, on_look, stdin=look_script(nonce, ports, paths))
@@ -262,6 +271,7 @@ class Control:
                 stdin=stdin,
                 deadline=deadline,
                 on_done=done,
+                most_bytes=SESSION_BYTES,
             )
         except OSError as error:
             trouble = Unknown(Why.FAILED, f'"{argv[0]}" cannot be started', str(error))

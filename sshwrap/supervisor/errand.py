@@ -3,23 +3,31 @@
 Laws. Nothing here waits, and no thread is made. `on_done` is called once, from the loop, never from
 the constructor and never after `cancel`. The deadline is kept even by a program that nothing ends
 (a client of a dead line): it is killed, told of at once, and reaped whenever it goes. An output is
-read to the end of the program, not of the pipe: a grandchild may hold that open for ever.
+read to the end of the program, not of the pipe: a grandchild may hold that open for ever. A
+program that writes more than it may is ended as at its deadline.
 
 Pipes and a session of its own: it asks nobody anything, and Ctrl-C at our terminal is not its own.
+One that could outlive us (a sign-in that hangs on its server) has a pty of ours for its stderr and
+controlling terminal: that ends with this process, whatever it ends by, and hangs up on it.
 0, 1 and 2 are taken in this process (child.py sees to it).
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import signal
+import termios
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 KEPT_BYTES = 65536  # of each output, unless told; what comes after is read and dropped
+# Of a session on a server: a greeting of the login shell is a few lines, an answer a few KiB.
+SESSION_BYTES = 1 << 20
 _CHUNK_BYTES = 65536
 _LAST_CHUNKS = 4  # what is read at the end: a grandchild can go on writing for ever
 # Where the kernel does not tell of a death (no pidfd: macOS, an old kernel).
@@ -31,8 +39,8 @@ _RESETTABLE = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 class Done:
     """How it ended and what it said.
 
-    `status` or `signal` is set; neither where it was killed at its deadline (`timed_out`), or where
-    somebody else has reaped it.
+    `status` or `signal` is set; neither where it was killed, at its deadline (`timed_out`) or since
+    it wrote too much (`flooded`), or where somebody else has reaped it.
     """
 
     status: int | None
@@ -40,13 +48,15 @@ class Done:
     out: bytes
     err: bytes
     timed_out: bool = False
+    flooded: bool = False
 
 
 class Errand:
     """One program. `deadline` is in seconds from now; `env` is the whole environment.
 
     `argv[0]` is looked up on PATH of `env` unless it holds a slash; raises OSError where it cannot
-    be started.
+    be started. `most_bytes`: of its outputs together; None: it may write for ever, until its
+    deadline. `dies_with_us`: also where we are killed (on Linux; elsewhere it may live on).
     """
 
     def __init__(
@@ -59,6 +69,8 @@ class Errand:
         deadline: float,
         on_done: Callable[[Done], None],
         kept_bytes: int = KEPT_BYTES,
+        most_bytes: int | None = None,
+        dies_with_us: bool = False,
     ) -> None:
         if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
             # Inherited; the kernel would reap it and nobody would learn how it ended.
@@ -72,14 +84,16 @@ class Errand:
         self._pidfd = -1
         self._look_delay = _FIRST_LOOK
         self._look: asyncio.TimerHandle | None = None
-        self.pid, self._stdin, self._outputs = _start(argv, env)
+        self._most_bytes = most_bytes
+        self._read_bytes = 0
+        self.pid, self._stdin, self._outputs = _start(argv, env, on_terminal=dies_with_us)
         self._deadline = loop.call_later(deadline, self._too_late)
         self._open = {self._stdin, *self._outputs}
         for descriptor in self._open:
             os.set_blocking(descriptor, False)
         for descriptor in self._outputs:
             self._kept[descriptor] = bytearray()
-            loop.add_reader(descriptor, self._read, descriptor)
+            loop.add_reader(descriptor, self._readable, descriptor)
         self._write()
         self._watch_death()
 
@@ -103,11 +117,18 @@ class Errand:
         self._give_up()
         self._tell(None, None, timed_out=True)
 
-    def _tell(self, status: int | None, number: int | None, *, timed_out: bool = False) -> None:
+    def _tell(
+        self,
+        status: int | None,
+        number: int | None,
+        *,
+        timed_out: bool = False,
+        flooded: bool = False,
+    ) -> None:
         on_done, self._on_done = self._on_done, None
         if on_done is not None:
             out, err = (bytes(self._kept[descriptor]) for descriptor in self._outputs)
-            on_done(Done(status, number, out, err, timed_out))
+            on_done(Done(status, number, out, err, timed_out, flooded))
 
     # --- its pipes -----------------------------------------------------------
 
@@ -124,6 +145,12 @@ class Errand:
         else:
             self._loop.add_writer(self._stdin, self._write)
 
+    def _readable(self, descriptor: int) -> None:
+        self._read_bytes += self._read(descriptor)
+        if self._most_bytes is not None and self._read_bytes > self._most_bytes:
+            self._give_up()
+            self._tell(None, None, flooded=True)
+
     def _read(self, descriptor: int) -> int:
         """Read once; the bytes read, 0 where there are none."""
         if descriptor not in self._open:
@@ -132,6 +159,10 @@ class Errand:
             data = os.read(descriptor, _CHUNK_BYTES)
         except BlockingIOError:
             return 0
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            data = b""  # Linux says EIO where nobody has the terminal open any more
         if data:
             kept = self._kept[descriptor]
             kept += data[: self._kept_bytes - len(kept)]
@@ -197,20 +228,28 @@ class Errand:
         self._tell(status, number)
 
 
-def _start(argv: Sequence[str], env: Mapping[str, str]) -> tuple[int, int, tuple[int, int]]:
-    """Start it -> (pid, its stdin, (its stdout, its stderr)): our ends of three pipes."""
+def _start(
+    argv: Sequence[str], env: Mapping[str, str], *, on_terminal: bool
+) -> tuple[int, int, tuple[int, int]]:
+    """Start it -> (pid, its stdin, (its stdout, its stderr)): our ends of three pipes, or of two
+    and a pty."""
     program = argv[0]
     if "/" not in program:
         program = shutil.which(program, path=env.get("PATH", os.defpath)) or program
     opened: list[int] = []
     try:
-        for _ in range(3):
+        for _ in range(2):
             opened += os.pipe()
+        opened += _open_pty() if on_terminal else os.pipe()
         stdin, stdin_write, out, out_write, err, err_write = opened
-        actions = [
+        actions: list[tuple[Any, ...]] = [
             (os.POSIX_SPAWN_DUP2, descriptor, number)
             for number, descriptor in enumerate((stdin, out_write, err_write))
         ]
+        if on_terminal:
+            # Not a copy of ours: the first terminal that the leader of a session opens, and setsid
+            # comes before these, is its controlling one.
+            actions[2] = (os.POSIX_SPAWN_OPEN, 2, os.ttyname(err_write), os.O_RDWR, 0)
         pid = os.posix_spawn(
             program,
             list(argv),
@@ -228,3 +267,13 @@ def _start(argv: Sequence[str], env: Mapping[str, str]) -> tuple[int, int, tuple
     for descriptor in (stdin, out_write, err_write):
         os.close(descriptor)
     return pid, stdin_write, (out, err)
+
+
+def _open_pty() -> tuple[int, int]:
+    """(ours, its own): what is written comes out as it is, and nothing is ever typed."""
+    ours, its_own = os.openpty()
+    attributes = termios.tcgetattr(its_own)
+    attributes[1] &= ~termios.OPOST
+    attributes[3] &= ~termios.ECHO
+    termios.tcsetattr(its_own, termios.TCSANOW, attributes)
+    return ours, its_own

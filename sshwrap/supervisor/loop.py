@@ -21,14 +21,16 @@ from sshwrap.supervisor.beside import Beside, NoSignIn
 from sshwrap.supervisor.changing import FORWARD_KEYS, edited, words_of
 from sshwrap.supervisor.journal import Journal
 from sshwrap.supervisor.lock import holder, try_lock
-from sshwrap.supervisor.order import Order, order_to_json
+from sshwrap.supervisor.memory import before_us, keep_wanted, remember_up, was_up
+from sshwrap.supervisor.neighbours import Neighbours
+from sshwrap.supervisor.news import News
 from sshwrap.supervisor.program import SshProgram, ssh_environ
 from sshwrap.supervisor.run import Run, tell_target
 from sshwrap.supervisor.sign_in import SignedIn, SignIn
 from sshwrap.supervisor.turns import Turns
 from sshwrap.supervisor.unit import Unit, remove_leftovers
 from sshwrap.supervisor.waiting import Waiting
-from sshwrap.supervisor.wanted import read_wanted, remove_wanted, write_wanted, write_whole
+from sshwrap.supervisor.wanted import remove_wanted
 from sshwrap.tunnel.doubt import Why
 from sshwrap.tunnel.entries import rfc3339
 from sshwrap.tunnel.events import (
@@ -38,6 +40,7 @@ from sshwrap.tunnel.events import (
     HoldDestination,
     Look,
     Moment,
+    Neighbour,
     Poke,
     Record,
     Renew,
@@ -52,13 +55,14 @@ from sshwrap.tunnel.machine import step
 from sshwrap.tunnel.model import State, new_tunnel
 from sshwrap.tunnel.present import snapshot
 from sshwrap.tunnel.renewal import changes_live, places_before
-from sshwrap.tunnel.traffic import TargetChange, Traffic
 
 if TYPE_CHECKING:
     import asyncio
 
     from sshwrap.paths import Places
+    from sshwrap.supervisor.order import Order
     from sshwrap.tunnel.model import Tunnel
+    from sshwrap.tunnel.traffic import TargetChange
 
 JOURNAL_PAUSE = 5.0
 WITHOUT_CHILD = (State.WAITING, State.FAILED)
@@ -86,17 +90,14 @@ class Supervisor:
         self._what = what
         self._environ = ssh_environ(environ)
         self._program = SshProgram(places.ssh, environ)
-        self._on_change = on_change
         self._on_entry = on_entry
         self._on_lines = on_lines
         self._jitter = jitter
         self._waiting = Waiting(loop, self._due, self._news)
+        self._neighbours = Neighbours(loop, places, self.units, self._due)
         self._beside = Beside(self, self._program.version_and_path, self._environ_of)
         self._turns = Turns(loop, start=self._its_turn, wait=self._back_to_wait)
-        self._dirty: dict[str, None] = {}
-        self._gone: list[dict[str, Any]] = []
-        self._flush_handle: asyncio.Handle | None = None
-        self._flush_at: float | None = None
+        self._told = News(loop, self.snapshots, on_change)
         self._unwritten_handle: asyncio.Handle | None = None
 
     # --- what commands ask ---------------------------------------------------
@@ -116,7 +117,9 @@ class Supervisor:
         unit = self.units.get(name)
         if unit is None:
             return
-        if not keep_wanted:
+        if keep_wanted:
+            self._keep_wanted(unit, ended=True)
+        else:
             remove_wanted(self.places, name)
         self.apply(unit, WantDown(by))
 
@@ -168,6 +171,7 @@ class Supervisor:
     def close(self) -> None:
         """No more news: the loop is about to be closed."""
         self._waiting.close()
+        self._neighbours.close()
 
     def _due(self, name: str) -> None:
         """The server answers again: no more waiting."""
@@ -207,60 +211,34 @@ class Supervisor:
                 advice=f"sshwrap status {name}",
             )
         remove_leftovers(self.places, name)
-        ever_up = self._was_up(order)
+        ever_up = was_up(self.places, order)
         tunnel = new_tunnel(
             order.profile, order.added, order.hostname, self._now(), ever_up=ever_up
         )
         journal = Journal(self.places.journal_file(name), on_trouble=self._trouble)
         unit = self.units[name] = Unit(tunnel, order, lock, journal)
-        before = read_wanted(self.places, name)
-        if before is not None and before.get("pid") != os.getpid():
-            text = f"its supervisor (pid {before.get('pid')}) is gone without a word"
-            self.record(unit, {"event": "changed", "text": text})
+        before = before_us(self.places, name)
+        if before is not None:
+            self.record(unit, before)
         return unit
 
     def _release(self, unit: Unit) -> None:
         """Down and unwanted: another supervisor may have it now."""
-        self._gone.append(self._snapshot(unit))
-        self._dirty.pop(unit.name, None)
+        gone = self._snapshot(unit)
         del self.units[unit.name]
         self._waiting.gone(unit.name)
+        self._neighbours.leave(unit.name)
         self._beside.leave(unit.name)
         self._beside.forget(unit.name)
         unit.journal.flush()
         unit.lock.release(remove=True)
-        self._flush_soon(0.0)
+        self._told.gone(unit.name, gone)
 
-    def _keep_wanted(self, unit: Unit) -> None:
-        down = snapshot(
-            new_tunnel(unit.order.profile, unit.order.added, unit.order.hostname, self._now()),
-            Traffic(len(unit.order.profile.forwards) + len(unit.order.added)),
-            self._now(),
-            supervisor_pid=os.getpid(),
-            supervisor_version=__version__,
-        )
-        content = {"order": order_to_json(unit.order), "digest": unit.order.digest, "down": down}
+    def _keep_wanted(self, unit: Unit, *, ended: bool = False) -> None:
         try:
-            write_wanted(self.places, unit.name, {"pid": os.getpid(), **content})
+            keep_wanted(self.places, unit.order, self._now(), ended=ended)
         except OSError as error:
             self.note(unit.name, f"that it is wanted could not be written down: {error.strerror}")
-
-    def _was_up_file(self, name: str) -> str:
-        return self.places.wanted_file(name).removesuffix(".json") + ".up"
-
-    def _was_up(self, order: Order) -> bool:
-        """Whether this name has been up with this destination; another one is a new beginning."""
-        try:
-            with open(self._was_up_file(order.profile.name)) as file:  # noqa: PTH123
-                return file.read().strip() == order.profile.destination
-        except OSError:
-            return False
-
-    def _remember_up(self, unit: Unit) -> None:
-        try:
-            write_whole(self._was_up_file(unit.name), unit.order.profile.destination + "\n")
-        except OSError:
-            pass  # it only shortens the wait after a refused key
 
     # --- events and effects --------------------------------------------------
 
@@ -324,7 +302,7 @@ class Supervisor:
         if unit.journal.unwritten:
             self._write_later()
         if entry["event"] == "up" and entry["first"]:
-            self._remember_up(unit)
+            remember_up(self.places, unit.order)
         self._on_entry(full)
 
     def _write_later(self) -> None:
@@ -395,6 +373,7 @@ class Supervisor:
     def _spawn(self, unit: Unit) -> None:
         unit.traffic.reset(len(unit.tunnel.forwards))
         self._waiting.trying(unit.name)
+        self._neighbours.leave(unit.name)
         self._beside.leave(unit.name)
         if not os.path.isdir(self.places.control_dir):  # noqa: PTH112
             self.places.prepare_state_dir()  # somebody cleaned up under us
@@ -440,11 +419,17 @@ class Supervisor:
             tell_target(unit, self, change)
         self.changed(unit, 0.0)
 
+    def neighbour(self, unit: Unit) -> Neighbour | None:
+        """Which other profile has a port that its ssh was refused."""
+        return self._neighbours.of(unit)
+
     def ended(self, unit: Unit, heard: tuple[Evidence, ...]) -> None:
         """Its ssh has ended, and it is to be tried again."""
         cause = unit.tunnel.failure
         if cause is not None:
             self._waiting.failed(unit.name, cause.kind, heard)
+            if unit.name in self._neighbours.waiting:
+                return  # whose the port is, is known
             if cause.kind == "port_taken" and unit.tunnel.state is State.WAITING:
                 self._beside.port_taken(unit)
 
@@ -465,20 +450,4 @@ class Supervisor:
         return shown
 
     def changed(self, unit: Unit, delay: float) -> None:
-        self._dirty[unit.name] = None
-        self._flush_soon(delay)
-
-    def _flush_soon(self, delay: float) -> None:
-        due = self.loop.time() + delay
-        if self._flush_handle is not None:
-            if self._flush_at is not None and self._flush_at <= due:
-                return
-            self._flush_handle.cancel()
-        self._flush_at = due
-        self._flush_handle = self.loop.call_later(delay, self._flush)
-
-    def _flush(self) -> None:
-        self._flush_handle = None
-        names, self._dirty = list(self._dirty), {}
-        gone, self._gone = self._gone, []
-        self._on_change(self.snapshots(names) if names else [], gone)
+        self._told.changed(unit.name, delay)

@@ -154,6 +154,10 @@ def _left_alone(name: str, content: dict[str, Any], silent: dict[int, str]) -> d
         ago = "" if uptime is None else f" {_rough(uptime)} ago"
         summary = f"down since this machine restarted{ago}"
         advice = f"sshwrap up -d {name}"
+    elif isinstance(content.get("ended"), int | float):
+        since = content["ended"]
+        summary = f"its supervisor (pid {pid}) was ended, and nobody keeps this tunnel"
+        advice = f"sshwrap up -d {name}"
     else:
         summary = f"its supervisor (pid {pid}) is gone, and nobody keeps this tunnel"
         advice = f"sshwrap up -d {name}"

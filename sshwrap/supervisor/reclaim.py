@@ -23,7 +23,7 @@ from sshwrap.ssh.session_record import (
     record_to_json,
     why_unusable,
 )
-from sshwrap.supervisor.errand import Done, Errand
+from sshwrap.supervisor.errand import SESSION_BYTES, Done, Errand
 from sshwrap.supervisor.wanted import boot_id, remove_file, write_whole
 
 if TYPE_CHECKING:
@@ -64,7 +64,10 @@ class Reclaim:
 
         def done(done: Done) -> None:
             out, err = done.out, done.err
-            self._tell(read_end(nonce, done.status, out, err, timed_out=done.timed_out))
+            ended = read_end(
+                nonce, done.status, out, err, timed_out=done.timed_out, flooded=done.flooded
+            )
+            self._tell(ended)
 
         try:
             self._errand = Errand(
@@ -74,6 +77,8 @@ class Reclaim:
                 stdin=end_script(nonce, record, ports),
                 deadline=deadline,
                 on_done=done,
+                most_bytes=SESSION_BYTES,
+                dies_with_us=True,
             )
         except OSError as error:
             reason = f'"{argv[0]}" cannot be started'

@@ -24,6 +24,7 @@ from sshwrap.profile.forward import (
     forwards_of_config,
     parse_forward,
 )
+from sshwrap.profile.listeners import why_both_cannot_be
 from sshwrap.ssh.argv import build_resolve_argv
 from sshwrap.ssh.lines import clean
 from sshwrap.supervisor.order import Order
@@ -72,6 +73,32 @@ def resolve(
             "\n".join(faults), said="\n".join(said) or None, status=ExitStatus.BAD_CONFIG
         )
     return orders
+
+
+def clashes(orders: Sequence[Order]) -> list[str]:
+    """One line for each two of them that ask the same server for the same port or socket."""
+    found: list[str] = []
+    for at, one in enumerate(orders):
+        for other in orders[at + 1 :]:
+            if one.server != other.server:
+                continue
+            pair = next(
+                (
+                    (mine, theirs)
+                    for mine in (*one.profile.forwards, *one.added)
+                    for theirs in (*other.profile.forwards, *other.added)
+                    if mine.kind is Kind.REMOTE
+                    and mine.listen_port != 0
+                    and why_both_cannot_be(mine, theirs)
+                ),
+                None,
+            )
+            if pair is not None:
+                found.append(
+                    f'{one.profile.name} and {other.profile.name}: "{pair[0].spec}" and '
+                    f'"{pair[1].spec}" want the same port of {one.server}: only one can be up'
+                )
+    return found
 
 
 class _Asked:

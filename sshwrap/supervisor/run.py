@@ -22,7 +22,7 @@ from sshwrap.ssh.evidence import (
 from sshwrap.supervisor.attendant import Attendant
 from sshwrap.supervisor.child import Child, Exit, Source
 from sshwrap.tunnel.entries import connect_end
-from sshwrap.tunnel.events import Event, Exited, Heard
+from sshwrap.tunnel.events import Event, Exited, Heard, Neighbour
 from sshwrap.tunnel.model import UNKNOWN_KEPT, State
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class Keeper(Protocol):
         self, unit: Unit, on_answer: Callable[[SignedIn], None], *, ask: bool
     ) -> SignIn | NoSignIn: ...
     def target(self, unit: Unit, change: TargetChange | None) -> None: ...
+    def neighbour(self, unit: Unit) -> Neighbour | None: ...
     def ended(self, unit: Unit, heard: tuple[Evidence, ...]) -> None: ...
 
 
@@ -156,7 +157,8 @@ class Run:
         unit.unlink_control()
         unit.traffic.reset(len(unit.tunnel.forwards))
         heard = unit.tunnel.evidence
-        self._keeper.apply(unit, Exited(exit_.status, exit_.signal))
+        neighbour = self._keeper.neighbour(unit)
+        self._keeper.apply(unit, Exited(exit_.status, exit_.signal, neighbour))
         if unit.tunnel.state in (State.WAITING, State.FAILED):
             self._keeper.ended(unit, heard)
 

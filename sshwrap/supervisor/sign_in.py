@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from sshwrap.ssh.side import has_signed_in, said_inside, why_not
-from sshwrap.supervisor.errand import Done, Errand
+from sshwrap.supervisor.errand import SESSION_BYTES, Done, Errand
 
 if TYPE_CHECKING:
     import asyncio
@@ -48,7 +48,15 @@ class SignIn:
         self._on_over = on_over  # answered or closed: called once
         self._errand: Errand | None = None
         try:
-            self._errand = Errand(argv, environ, loop=loop, deadline=deadline, on_done=self._done)
+            self._errand = Errand(
+                argv,
+                environ,
+                loop=loop,
+                deadline=deadline,
+                on_done=self._done,
+                most_bytes=SESSION_BYTES,
+                dies_with_us=True,
+            )
         except OSError as error:
             words = f'"{argv[0]}" cannot be started: {error}'
             loop.call_soon(self._tell, SignedIn(False, words))

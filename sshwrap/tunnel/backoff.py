@@ -34,11 +34,13 @@ def next_delay(
     ever_up: bool,
     max_delay: float,
     jitter: float,
+    heard_when_free: bool = False,
 ) -> float | None:
     """Seconds to wait; None: not by itself.
 
     `streak` is how often in a row (1 the first time), `streak_seconds` for how long, it has now
-    failed with this disposition; `after_stable`: it had been up long enough to count as sound.
+    failed with this disposition; `after_stable`: it had been up long enough to count as sound;
+    `heard_when_free`: another tunnel of ours has the port, and it is known when it lets go.
     """
     match failure.disposition:
         case Disposition.RETRY:
@@ -50,7 +52,7 @@ def next_delay(
             delay = min(THROTTLED_MOST, THROTTLED_LEAST * 2.0 ** min(streak - 1, 10))
             return delay * (1.0 + 0.25 * jitter)
         case Disposition.PORT:
-            if streak_seconds < PORT_PATIENCE:
+            if streak_seconds < PORT_PATIENCE and not heard_when_free:
                 return PORT_SOON * (1.0 + 0.5 * jitter)
             return PORT_LATER * (0.9 + 0.2 * jitter)
         case Disposition.PERSON:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sshwrap.profile.model import Profile
 from sshwrap.ssh.failure import Failure, failure, judge_exit
 from sshwrap.tunnel.events import Exited
@@ -9,13 +11,21 @@ from sshwrap.tunnel.model import Tunnel
 
 
 def judge(tunnel: Tunnel, event: Exited, *, was_up: bool) -> Failure:
-    return judge_exit(
+    cause = judge_exit(
         tunnel.evidence,
         exit_status=event.status,
         signal=event.signal,
         was_up=was_up,
         destination=destination_of(tunnel.profile),
         profile=tunnel.profile.name,
+    )
+    if event.neighbour is None or cause.kind != "port_taken":
+        return cause
+    name, port = event.neighbour.profile, event.neighbour.port
+    return replace(
+        cause,
+        summary=f'port {port} is already forwarded by profile "{name}"',
+        advice=f"give one of the two another port, or end the other: sshwrap down {name}",
     )
 
 

@@ -54,11 +54,21 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
+class Neighbour:
+    """Another profile of this user, and the port of the server that it has."""
+
+    profile: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class Exited:
-    """The process is gone and reaped; one of the two is set."""
+    """The process is gone and reaped; status or signal is set. `neighbour` where that has the port
+    that ssh was refused."""
 
     status: int | None
     signal: int | None
+    neighbour: Neighbour | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,8 @@ from signal import SIGKILL, SIGTERM
 from typing import Any
 
 from sshwrap.profile.forward import Kind
-from sshwrap.ssh.evidence import Evidence, Progress
 from sshwrap.ssh.failure import Disposition, Failure
-from sshwrap.tunnel.backoff import PORT_SOON, next_delay
+from sshwrap.tunnel.backoff import next_delay
 from sshwrap.tunnel.causes import failure_of, judge, last_words
 from sshwrap.tunnel.entries import down_entry, failure_entry, up_entry
 from sshwrap.tunnel.events import (
@@ -31,7 +30,6 @@ from sshwrap.tunnel.events import (
     HoldDestination,
     Knocked,
     LineDead,
-    Look,
     Looked,
     Moment,
     Poke,
@@ -47,20 +45,17 @@ from sshwrap.tunnel.events import (
     WantDown,
     WantUp,
 )
+from sshwrap.tunnel.hearing import heard_starting, heard_up
 from sshwrap.tunnel.model import (
     WITH_CHILD,
     State,
     Streak,
     Tunnel,
-    keep_evidence,
     unconfirmed,
 )
-from sshwrap.tunnel.ports import allocated
 from sshwrap.tunnel.renewal import settled, taken_over
-from sshwrap.tunnel.seen import with_answer, with_holder, with_reach
+from sshwrap.tunnel.seen import reclaimed, reclaiming, with_answer, with_holder, with_reach
 
-LOOK_PATIENCE = 3.0  # a tunnel that serves is not kept waiting for a server that shows nothing
-RECLAIM_PATIENCE = 15.0
 START_TIMEOUT = 60.0  # a name look-up and a sign-in have no limit of their own in ssh
 STABLE_AFTER = 10.0
 KILL_AFTER = 5.0
@@ -151,55 +146,10 @@ def _poke_waiting(tunnel: Tunnel, event: Poke, now: Moment, jitter: float) -> Re
 # --- with a process ---------------------------------------------------------
 
 
-def _heard_starting(tunnel: Tunnel, event: Heard, now: Moment, jitter: float) -> Result:
-    effects: list[Effect] = []
-    for evidence in event.evidence:
-        if tunnel.confirmed:
-            tunnel = _heard_one_up(tunnel, evidence)
-            continue
-        tunnel = replace(tunnel, evidence=keep_evidence(tunnel.evidence, evidence))
-        match evidence.kind:
-            case Progress.EXPECTING:
-                tunnel = replace(tunnel, awaits_replies=True)
-            case Progress.PORT_ALLOCATED:
-                tunnel, record = allocated(tunnel, evidence)
-                effects += record
-            case Progress.INTERACTIVE if not tunnel.awaits_replies:
-                tunnel = _confirmed(tunnel, now)
-                effects.append(Look())
-            case Progress.ALL_CONFIRMED:
-                tunnel = _confirmed(tunnel, now)
-                effects.append(Look())
-    return tunnel, tuple(effects)
-
-
-def _heard_up(tunnel: Tunnel, event: Heard, now: Moment, jitter: float) -> Result:
-    for evidence in event.evidence:
-        tunnel = _heard_one_up(tunnel, evidence)
-    return tunnel, ()
-
-
-def _heard_one_up(tunnel: Tunnel, evidence: Evidence) -> Tunnel:
-    """While it is up only what may explain its end is kept."""
-    if evidence.is_failure:
-        return replace(tunnel, evidence=keep_evidence(tunnel.evidence, evidence))
-    return tunnel
-
-
-def _confirmed(tunnel: Tunnel, now: Moment) -> Tunnel:
-    """By ssh. Where the port is, and whose, it does not say: that is looked at before "up"."""
-    return replace(
-        tunnel,
-        confirmed=True,
-        deadline=now.mono + LOOK_PATIENCE,
-        forwards=tuple(replace(s, confirmed=True) for s in tunnel.forwards),
-    )
-
-
 def _looked_starting(tunnel: Tunnel, event: Looked, now: Moment, jitter: float) -> Result:
     if not tunnel.confirmed:
         return tunnel, ()
-    tunnel, news = with_reach(tunnel, event)
+    tunnel, news = with_reach(tunnel, event, now, jitter)
     tunnel, up = _came_up(tunnel, now)
     return tunnel, (*up, *news)
 
@@ -232,7 +182,8 @@ def _restart_on_poke(tunnel: Tunnel, event: Poke, now: Moment, jitter: float) ->
 
 def _exited_starting(tunnel: Tunnel, event: Exited, now: Moment, jitter: float) -> Result:
     cause = judge(tunnel, event, was_up=False)
-    return _failed_attempt(replace(tunnel, pid=None), cause, now, jitter)
+    tunnel = replace(tunnel, pid=None)
+    return _failed_attempt(tunnel, cause, now, jitter, heard_when_free=event.neighbour is not None)
 
 
 def _exited_up(tunnel: Tunnel, event: Exited, now: Moment, jitter: float) -> Result:
@@ -274,36 +225,6 @@ def _exited_stopping(tunnel: Tunnel, event: Exited, now: Moment, jitter: float) 
     if tunnel.ordered is not None:
         return _failed_attempt(tunnel, tunnel.ordered, now, jitter)
     return _due_now(tunnel, now), ()
-
-
-# --- what was seen of it ----------------------------------------------------
-
-
-def _looked_up(tunnel: Tunnel, event: Looked, now: Moment, jitter: float) -> Result:
-    return with_reach(tunnel, event)
-
-
-def _knocked(tunnel: Tunnel, event: Knocked, now: Moment, jitter: float) -> Result:
-    return with_answer(tunnel, event)
-
-
-# --- our own dead session still holds the port ------------------------------
-
-
-def _reclaiming(tunnel: Tunnel, event: Reclaiming, now: Moment, jitter: float) -> Result:
-    return replace(tunnel, reclaiming=True, deadline=now.mono + RECLAIM_PATIENCE), ()
-
-
-def _reclaimed(tunnel: Tunnel, event: Reclaimed, now: Moment, jitter: float) -> Result:
-    if not tunnel.reclaiming:
-        return tunnel, ()
-    record = Record({"event": "reclaim", "outcome": event.outcome, "text": event.text})
-    wait = 0.0 if event.free else PORT_SOON * (1.0 + 0.5 * jitter)
-    return replace(tunnel, reclaiming=False, deadline=now.mono + wait), (record,)
-
-
-def _port_held(tunnel: Tunnel, event: PortHeld, now: Moment, jitter: float) -> Result:
-    return with_holder(tunnel, event)
 
 
 # --- a profile read anew ----------------------------------------------------
@@ -391,8 +312,17 @@ def _came_up(tunnel: Tunnel, now: Moment) -> Result:
     return tunnel, (Record(entry),)
 
 
-def _failed_attempt(tunnel: Tunnel, cause: Failure, now: Moment, jitter: float) -> Result:
-    tunnel, delay, held = _plan_retry(tunnel, cause, now, jitter, after_stable=False)
+def _failed_attempt(
+    tunnel: Tunnel,
+    cause: Failure,
+    now: Moment,
+    jitter: float,
+    *,
+    heard_when_free: bool = False,
+) -> Result:
+    tunnel, delay, held = _plan_retry(
+        tunnel, cause, now, jitter, after_stable=False, heard_when_free=heard_when_free
+    )
     entry: dict[str, Any] = {
         "event": "attempt_failed",
         "failure": failure_entry(cause),
@@ -405,7 +335,13 @@ def _failed_attempt(tunnel: Tunnel, cause: Failure, now: Moment, jitter: float) 
 
 
 def _plan_retry(
-    tunnel: Tunnel, cause: Failure, now: Moment, jitter: float, *, after_stable: bool
+    tunnel: Tunnel,
+    cause: Failure,
+    now: Moment,
+    jitter: float,
+    *,
+    after_stable: bool,
+    heard_when_free: bool = False,
 ) -> tuple[Tunnel, float | None, tuple[Effect, ...]]:
     streak = tunnel.streak
     if streak.disposition is not cause.disposition:
@@ -416,6 +352,7 @@ def _plan_retry(
         streak=streak.count,
         streak_seconds=now.mono - streak.since,
         after_stable=after_stable,
+        heard_when_free=heard_when_free,
         ever_up=tunnel.ever_up,
         max_delay=tunnel.profile.restart_max_delay,
         jitter=jitter,
@@ -461,22 +398,22 @@ _TABLE: tuple[tuple[State, type[Event], Callable[..., Result], tuple[State, ...]
     (_W, Spawned, _spawned, (_S,)),
     (_W, SpawnFailed, _spawn_failed, _RETRIED),
     (_W, Renew, _renew, (_W,)),
-    (_W, Reclaiming, _reclaiming, (_W,)),
-    (_W, Reclaimed, _reclaimed, (_W,)),
-    (_W, PortHeld, _port_held, (_W,)),
+    (_W, Reclaiming, reclaiming, (_W,)),
+    (_W, Reclaimed, reclaimed, (_W,)),
+    (_W, PortHeld, with_holder, (_W,)),
     (_W, Poke, _poke_waiting, (_W,)),
     (_S, WantDown, _want_down, (_X,)),
     (_S, Deadline, _start_timeout, (_X, _U)),
-    (_S, Heard, _heard_starting, (_S,)),
+    (_S, Heard, heard_starting, (_S,)),
     (_S, Looked, _looked_starting, (_S, _U)),
     (_S, Exited, _exited_starting, _RETRIED),
     (_S, Renew, _renew, (_S, _X)),
     (_S, Poke, _restart_on_poke, (_S, _X)),
     (_U, WantDown, _want_down, (_X,)),
     (_U, Deadline, _stable, (_U,)),
-    (_U, Heard, _heard_up, (_U,)),
-    (_U, Looked, _looked_up, (_U,)),
-    (_U, Knocked, _knocked, (_U,)),
+    (_U, Heard, heard_up, (_U,)),
+    (_U, Looked, with_reach, (_U,)),
+    (_U, Knocked, with_answer, (_U,)),
     (_U, LineDead, _line_dead, (_X,)),
     (_U, Exited, _exited_up, _RETRIED),
     (_U, Renew, _renew, (_U, _X)),

@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from sshwrap.profile.forward import Forward
+from sshwrap.tunnel.entries import reach_entry
 from sshwrap.tunnel.events import Changed, ChangeForwards, Effect, Record, Renew
 from sshwrap.tunnel.model import ForwardState, State, Tunnel, forward_states
+from sshwrap.tunnel.snapshot import WRONG_REACH
 
 SPECS_SHOWN = 3  # of those added, and of those removed; of more their number will do
 TAKEN_OVER = "the edited profile was taken over"
@@ -117,7 +119,13 @@ def _changed(tunnel: Tunnel, event: Changed) -> tuple[Tunnel, tuple[Effect, ...]
     )
     record = _record(_words(_forwards(removed), states))
     both = replace(tunnel, forwards=(*tunnel.forwards, *states), renewing=())
-    tunnel, effects = renewed(both, now), (record,)
+    wrong = tuple(
+        # Of each the same entry as of one that came up wrong: it is new, so nothing was before it.
+        Record(reach_entry(replace(state, reach=None), state.reach, now.hostname))
+        for state in states
+        if state.reach is not None and state.reach.reach in WRONG_REACH
+    )
+    tunnel, effects = renewed(both, now), (record, *wrong)
     if not later:
         return tunnel, effects, False
     tunnel, more, restart = taken_over(tunnel, later[0])

@@ -74,13 +74,21 @@ class TestShow:
 
 class TestCheck:
     def test_a_sound_file(self, cli: FakeCli) -> None:
-        cli.profiles(web={}, ha={})
+        cli.profiles(web={}, ha={"remote_forward": "*:12346:localhost:8080"})
         done = cli("check")
         assert (done.status, done.err) == (0, "")
         assert done.out == f"{cli.profiles_file}: 2 profiles, no faults\n"
         assert cli("check", "-q").out == ""
         answer = json.loads(cli("check", "--json").out)
         assert (answer["ok"], answer["profiles"], answer["faults"]) == (True, ["web", "ha"], [])
+
+    def test_two_that_want_one_port_are_named(self, cli: FakeCli) -> None:
+        """No fault: one of them may be meant for when the other is down."""
+        cli.profiles(web={}, ha={})
+        done = cli("check")
+        assert done.status == 0
+        assert 'web and ha: "*:12345:localhost:8080" and "*:12345:localhost:8080" want' in done.err
+        assert "the same port of vps.example.com:22: only one can be up" in done.err
 
     def test_all_faults_at_once(self, cli: FakeCli) -> None:
         cli.write_profiles(

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -17,10 +18,12 @@ from typing import Any
 
 import pytest
 
-from sshwrap.supervisor.errand import KEPT_BYTES, Done, Errand
+from sshwrap.supervisor.errand import KEPT_BYTES, SESSION_BYTES, Done, Errand
 from tests.support.children import descriptors, has_children, is_reaped
 from tests.support.processes import process
+from tests.support.waiting import wait_for
 
+ROOT = Path(__file__).parents[2]
 ENV = {"PATH": os.environ["PATH"], "LC_ALL": "C"}
 
 
@@ -124,6 +127,64 @@ def test_it_may_listen_after_it_has_talked(world: World) -> None:
 def test_what_it_says_is_bounded(world: World) -> None:
     done = world.result("head -c 12582912 /dev/zero; head -c 200000 /dev/zero >&2; echo end")
     assert (done.status, len(done.out), len(done.err)) == (0, KEPT_BYTES, KEPT_BYTES)
+
+
+def test_who_writes_more_than_it_may_is_ended(world: World) -> None:
+    """Long before its deadline; what it wrote first is kept."""
+    done = world.result("echo first; exec cat /dev/zero", most_bytes=SESSION_BYTES)
+    assert (done.status, done.signal, done.timed_out, done.flooded) == (None, None, False, True)
+    assert done.out.startswith(b"first\n")
+    assert len(done.out) == KEPT_BYTES
+
+
+def test_on_stderr_too(world: World) -> None:
+    done = world.result("exec yes >&2", most_bytes=SESSION_BYTES, dies_with_us=True)
+    assert (done.flooded, len(done.err)) == (True, KEPT_BYTES)
+
+
+def test_a_long_answer_is_no_flood(world: World) -> None:
+    done = world.result("head -c 1000000 /dev/zero; exit 3", most_bytes=SESSION_BYTES)
+    assert (done.status, done.flooded) == (3, False)
+
+
+def test_on_a_terminal_of_ours_it_says_the_same(world: World) -> None:
+    script = "cat; printf 'one\ntwo\n' >&2; test -t 2 && : 3<> /dev/tty && exit 7"
+    assert world.result(script, stdin=b"fed", dies_with_us=True) == Done(
+        7, None, b"fed", b"one\ntwo\n"
+    )
+
+
+def test_on_a_terminal_of_ours_its_last_words_are_heard(world: World) -> None:
+    done = world.result("printf '%60000s' end >&2; exit 2", dies_with_us=True)
+    assert (done.status, len(done.err), done.err[-3:]) == (2, 60000, b"end")
+
+
+def test_what_cannot_be_started_leaves_no_terminal(world: World) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        world.start("/no/such/program", dies_with_us=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a terminal has to be asked for")
+def test_it_dies_with_us_though_we_are_killed(world: World, tmp_path: Path) -> None:
+    """A sign-in that hangs on its server, and what it has started (a ProxyJump's ssh)."""
+    pids = tmp_path / "pids"
+    code = (
+        "import asyncio, os; from sshwrap.supervisor.errand import Errand;"
+        "loop = asyncio.new_event_loop();"
+        "script = 'tail -f /dev/null > /dev/null & "
+        f"echo $$ $! > {pids}.new; mv {pids}.new {pids}; wait';"
+        "Errand(['sh', '-c', script], dict(os.environ), loop=loop, deadline=600.0, on_done=print,"
+        " dies_with_us=True); loop.run_forever()"
+    )
+    us = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    try:
+        wait_for(pids.exists)
+        both = [int(pid) for pid in pids.read_text().split()]
+        assert all(process(pid) for pid in both)
+    finally:
+        us.kill()
+        us.wait()
+    wait_for(lambda: not any(process(pid) for pid in both))
 
 
 def test_the_deadline(world: World, tmp_path: Path) -> None:

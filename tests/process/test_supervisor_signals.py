@@ -146,6 +146,21 @@ class TestInTheBackground:
         assert wanted(cli) == ["ha", "web"]
         assert cli.journal("ha")[-1]["by"] == "supervisor ended"
         assert cli("status").status == 1
+        assert f"its supervisor (pid {pid}) was ended" in cli("status", "web").out
+
+    def test_the_next_one_says_how_the_one_before_has_gone(self, cli: FakeCli) -> None:
+        """TERM is an order, kill -9 is none; with both somebody has missed it in between."""
+        cli.profiles(web={})
+        for number, words in (
+            (signal.SIGTERM, "was ended, and left it wanted"),
+            (signal.SIGKILL, "is gone without a word"),
+        ):
+            pid = cli.up("web")["supervisor_pid"]
+            os.kill(pid, number)
+            cli.wait_until_gone()
+            cli.up("web")
+            entry = cli.wait_for_entry("web", "changed", count=1 + (number == signal.SIGKILL))
+            assert entry["text"] == f"its supervisor (pid {pid}) {words}"
 
     def test_hang_up_reads_the_profiles_anew(self, cli: FakeCli) -> None:
         cli.profiles(web={}, ha={})

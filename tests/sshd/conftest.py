@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.children import World
+from tests.support.masters import masters
 from tests.support.signals import heeding_ctrl_c
 from tests.support.sshd import Sshd
 from tests.support.sshwrap_cli import Sshwrap
+from tests.support.stale import MakePlace, Place, account_home, user_places
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -55,3 +58,30 @@ def make_cli(tmp_path: Path) -> Iterator[Callable[[Sshd], Sshwrap]]:
 def cli(make_cli: Callable[[Sshd], Sshwrap], sshd: Sshd) -> Sshwrap:
     """A user of the server `sshd`."""
     return make_cli(sshd)
+
+
+# --- a session that is left behind, and who ends it ---
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with masters() as world:
+        yield world
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with account_home() as home:
+        yield home
+
+
+@pytest.fixture
+def make_place(world: World) -> Iterator[MakePlace]:
+    with user_places(world) as make:
+        yield make
+
+
+@pytest.fixture
+def place(make_place: MakePlace, sshd: Sshd) -> Place:
+    """As whoever runs this, root or not."""
+    return make_place(sshd)

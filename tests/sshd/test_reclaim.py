@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 
 from sshwrap.ssh.end import Ended, Outcome, Taken
 from sshwrap.ssh.look import COMMAND
-from sshwrap.ssh.mux import session_argv
+from sshwrap.ssh.mux import FLOODED, session_argv
 from sshwrap.ssh.side import side_argv
 from sshwrap.supervisor.reclaim import (
     Reclaim,
@@ -24,42 +24,16 @@ from sshwrap.supervisor.reclaim import (
     write_record,
 )
 from sshwrap.supervisor.sign_in import SignedIn
-from tests.support.children import World
-from tests.support.masters import masters, seen
+from tests.support.masters import seen
 from tests.support.needs import needs_namespaces, needs_sshd
 from tests.support.ports import free_port, listeners
 from tests.support.processes import Process, descendants, process, processes
 from tests.support.sshd import Sshd
-from tests.support.stale import ENV, UID, V9_2, Place, account_home, user_places, with_account
+from tests.support.stale import ENV, UID, V9_2, MakePlace, Place, with_account
 
 pytestmark = needs_sshd
 
 MakeSshd = Callable[..., Sshd]
-MakePlace = Callable[[Sshd], Place]
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with masters() as world:
-        yield world
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    with account_home() as home:
-        yield home
-
-
-@pytest.fixture
-def make_place(world: World) -> Iterator[MakePlace]:
-    with user_places(world) as make:
-        yield make
-
-
-@pytest.fixture
-def place(make_place: MakePlace, sshd: Sshd) -> Place:
-    """As whoever runs this, root or not."""
-    return make_place(sshd)
 
 
 @pytest.fixture
@@ -267,6 +241,23 @@ class TestNoAnswer:
         )
         assert listeners(port)
         assert place.sign_in() == SignedIn(True)
+
+    @needs_namespaces
+    def test_a_shell_that_writes_without_end(
+        self, make_place: MakePlace, make_sshd: MakeSshd, home: Path
+    ) -> None:
+        """It is not read until the deadline; and a sign-in is one all the same."""
+        shell = home / "shell"
+        shell.write_text('#!/bin/sh\nexec /bin/sh "$@"\n')
+        shell.chmod(0o755)
+        place = make_place(with_account(make_sshd, home, str(shell)))
+        port = free_port()
+        record = place.stale(port)
+        shell.write_text("#!/bin/sh\nexec yes\n")
+        ended = place.reclaim(record, port, deadline=600.0)
+        assert ended == Ended(Outcome.NO_SHELL, FLOODED)
+        assert listeners(port)
+        assert place.sign_in(command=COMMAND, deadline=600.0) == SignedIn(True)
 
     def test_sessions_are_refused(self, place: Place) -> None:
         port = free_port()

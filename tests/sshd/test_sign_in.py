@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,41 +18,17 @@ from sshwrap.ssh.end import Outcome
 from sshwrap.ssh.look import COMMAND
 from sshwrap.ssh.side import side_argv
 from sshwrap.supervisor.sign_in import SignedIn, SignIn
-from tests.support.children import World
-from tests.support.masters import NOWHERE, masters
+from tests.support.masters import NOWHERE
 from tests.support.needs import needs_namespaces, needs_sshd
 from tests.support.ports import free_port
+from tests.support.processes import process
 from tests.support.sshd import Sshd
-from tests.support.stale import ENV, HERE, V9_2, Place, account_home, user_places, with_account
+from tests.support.stale import ENV, HERE, V9_2, MakePlace, Place, with_account
+from tests.support.waiting import wait_for
 
 pytestmark = needs_sshd
 
 MakeSshd = Callable[..., Sshd]
-MakePlace = Callable[[Sshd], Place]
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with masters() as world:
-        yield world
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    with account_home() as home:
-        yield home
-
-
-@pytest.fixture
-def make_place(world: World) -> Iterator[MakePlace]:
-    with user_places(world) as make:
-        yield make
-
-
-@pytest.fixture
-def place(make_place: MakePlace, sshd: Sshd) -> Place:
-    """As whoever runs this, root or not."""
-    return make_place(sshd)
 
 
 def test_nothing_is_run_and_nothing_forwarded(place: Place) -> None:
@@ -130,3 +111,26 @@ def test_closed_tells_nothing(place: Place) -> None:
         one.close()
     place.world.turn()
     assert answers == []
+
+
+def test_none_is_left_where_we_are_killed(place: Place) -> None:
+    """Its server says nothing any more, and nobody is there to end it at its deadline."""
+    code = (
+        "import asyncio, json, os, sys; from sshwrap.supervisor.sign_in import SignIn;"
+        "loop = asyncio.new_event_loop();"
+        "sign_in = SignIn(json.loads(sys.argv[1]), dict(os.environ), loop=loop, deadline=600.0,"
+        " on_answer=print); print(sign_in.pid, flush=True); loop.run_forever()"
+    )
+    argv = json.dumps(side_argv(place.order.profile, V9_2, COMMAND))
+    os.kill(place.server.pid, signal.SIGSTOP)
+    us = subprocess.Popen([sys.executable, "-c", code, argv], stdout=subprocess.PIPE, text=True)
+    try:
+        assert us.stdout is not None
+        with us.stdout:
+            pid = int(us.stdout.readline())
+        wait_for(lambda: (found := process(pid)) and found.argv[0] == "ssh", what="it is ssh")
+    finally:
+        us.kill()
+        us.wait()
+        os.kill(place.server.pid, signal.SIGCONT)
+    wait_for(lambda: process(pid) is None, what="it has ended")

@@ -124,8 +124,11 @@ class Place:
                 os.kill(relay.pid, signal.SIGKILL)
 
 
+MakePlace = Callable[[Sshd], Place]
+
+
 @contextlib.contextmanager
-def user_places(world: World) -> Iterator[Callable[[Sshd], Place]]:
+def user_places(world: World) -> Iterator[MakePlace]:
     """`make(server)`: a user of that server; nothing of them is left."""
     made: list[Place] = []
 

@@ -277,6 +277,29 @@ def test_a_supervisor_that_ended_was_away_if_it_was_taken_up_again(by: str, cond
     assert counted(entries) == {UP: 600 + 6000, condition: 600}
 
 
+def test_a_supervisor_that_ended_and_left_it_wanted_was_away_whoever_took_it_up() -> None:
+    """A unit's `sshwrap up` is no other than a person's."""
+    entries = [
+        up("06:00:00", 0, first=True),
+        entry("unwanted", "06:10:00", by="supervisor ended"),
+        entry("changed", "06:20:00", text="…", before="ended"),
+        entry("wanted", "06:20:00", by="up"),
+        up("06:20:00", 0, first=True),
+    ]
+    assert counted(entries) == {UP: 600 + 6000, AWAY: 600}
+    assert headline(entries, MORNING, since=None, until=MORNING).endswith(", no drop, 10 min away")
+
+
+def test_what_is_said_of_a_supervisor_that_went_without_a_word_counts_nothing_as_up() -> None:
+    entries = [
+        up("06:00:10", 0, first=True),
+        entry("changed", "07:00:10", text="…", before="gone"),
+        entry("wanted", "07:00:10", by="up"),
+        up("07:00:20", 10, first=True),
+    ]
+    assert counted(entries) == {UNKNOWN: 3600, AWAY: 10, UP: 3580}
+
+
 def test_a_restart_is_away_and_no_drop() -> None:
     entries = [
         up("06:00:00", 0, first=True),

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sshwrap.ssh.end import Ended, Outcome, Taken, end_script, read_end
+from sshwrap.ssh.mux import FLOODED
 from sshwrap.ssh.session_record import Machine, SessionRecord
 
 BOOT = "3d91a283-f20a-4009-a329-6773d7f2e03a"
@@ -164,6 +165,14 @@ def test_no_answer(
     status: int | None, out: bytes, err: bytes, timed_out: bool, ended: Ended
 ) -> None:
     assert read_end("N", status, out, err, timed_out=timed_out) == ended
+
+
+def test_a_shell_that_writes_without_end_runs_nothing() -> None:
+    ended = read_end("N", None, IN + b"y\n" * 30000, b"", flooded=True)
+    assert ended == Ended(Outcome.NO_SHELL, FLOODED)
+    # An answer counts, whatever comes behind it.
+    more = answer("no gone\n") + b"y\n" * 30000
+    assert read_end("N", None, more, b"", flooded=True).outcome is Outcome.GONE
 
 
 def test_an_answer_just_before_the_deadline_is_one() -> None:

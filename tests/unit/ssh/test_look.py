@@ -14,7 +14,7 @@ from sshwrap.ssh.look import (
     look_script,
     read_look,
 )
-from sshwrap.ssh.mux import Unknown, Why
+from sshwrap.ssh.mux import FLOODED, Unknown, Why
 
 BOOT = "3d91a283-f20a-4009-a329-6773d7f2e03a"
 STAT = "4242 (sshd (old) 1) S " + " ".join(str(number) for number in range(4, 53))
@@ -155,6 +155,13 @@ def test_half_an_answer_in_time_is_silence() -> None:
     assert found.why is Why.SILENT
     # A whole one counts, whatever its end.
     assert isinstance(read_look("N", None, answer(FACTS + TCP), b"", timed_out=True), Look)
+
+
+def test_a_shell_that_writes_without_end_is_no_lost_master() -> None:
+    found = read_look("N", None, b"y\n" * 30000, b"", flooded=True)
+    assert found == Unknown(Why.OTHER_ANSWER, FLOODED)
+    more = answer(FACTS + TCP) + b"y\n" * 30000
+    assert isinstance(read_look("N", None, more, b"", flooded=True), Look)
 
 
 def test_the_script_asks_for_what_is_wanted() -> None:

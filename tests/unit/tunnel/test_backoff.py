@@ -77,6 +77,7 @@ class TestThrottled:
 class TestPort:
     def test_soon_for_three_minutes_then_seldom(self) -> None:
         assert delay(PORT, 100, streak_seconds=179.9) == 1.0
+        assert delay(PORT, 1, heard_when_free=True) == 27.0
         assert delay(PORT, 100, streak_seconds=179.9, jitter=1.0) == 1.5
         assert delay(PORT, 100, streak_seconds=180.0) == 27.0
         assert delay(PORT, 100, streak_seconds=1e6, jitter=1.0) == pytest.approx(33.0)

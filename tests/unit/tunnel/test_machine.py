@@ -17,6 +17,7 @@ from sshwrap.tunnel.events import (
     LineDead,
     Look,
     Looked,
+    Neighbour,
     Poke,
     Reclaimed,
     Reclaiming,
@@ -202,6 +203,31 @@ def test_a_taken_port_is_tried_again_soon_then_slower_and_for_ever() -> None:
     assert 1 <= waits[0] <= 5
     assert waits[-1] > 20
     assert sum(wait for wait in waits if wait < 6) == pytest.approx(180, abs=6)
+
+
+def test_a_port_that_another_profile_has_is_said_with_its_name_and_not_tried_each_second() -> None:
+    life = Life(fresh())
+    life.do(WantUp("up"), 0)
+    life.do(Deadline(), 0)
+    life.do(Heard(evidence(TAKEN)), 1)
+    life.do(Exited(255, None, Neighbour("cam", 12345)), 1)
+    (entry,) = life.entries("attempt_failed")
+    assert entry["failure"]["kind"] == "port_taken"
+    assert entry["failure"]["summary"] == 'port 12345 is already forwarded by profile "cam"'
+    assert entry["failure"]["said"] == TAKEN
+    assert entry["failure"]["advice"].endswith("sshwrap down cam")
+    assert delay(life, 1) > 20
+    life.do(Poke(restart=False), 5)  # which it is told when that lets go of the port
+    assert delay(life, 5) == 0
+
+
+def test_a_neighbour_is_no_reason_where_ssh_says_another() -> None:
+    life = Life(fresh())
+    life.do(WantUp("up"), 0)
+    life.do(Deadline(), 0)
+    life.do(Heard(evidence(REFUSED)), 1)
+    life.do(Exited(255, None, Neighbour("cam", 12345)), 1)
+    assert life.entries("attempt_failed")[0]["failure"]["kind"] == "refused"
 
 
 def test_a_throttled_server_is_left_alone_with_all_its_tunnels() -> None:

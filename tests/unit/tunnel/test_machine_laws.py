@@ -14,6 +14,7 @@ from sshwrap.tunnel.events import (
     Knocked,
     LineDead,
     Looked,
+    Neighbour,
     Poke,
     PortHeld,
     Reclaimed,
@@ -53,12 +54,16 @@ from tests.unit.tunnel.things import (
 
 LINES = (AUTHENTICATED, INTERACTIVE, CONFIRMED, REFUSED, DENIED, TAKEN, SILENT, THROTTLED)
 
+NEIGHBOURED = Exited(255, None, Neighbour("web", 12345))
+
 EVENTS: st.SearchStrategy[Event] = st.one_of(
     st.just(WantUp("up")),
     st.just(WantDown("down")),
     st.just(Deadline()),
     st.lists(st.sampled_from(LINES), min_size=1, max_size=5).map(lambda x: Heard(evidence(*x))),
-    st.sampled_from([Exited(255, None), Exited(0, None), Exited(None, 9), Exited(None, 15)]),
+    st.sampled_from(
+        [Exited(255, None), Exited(0, None), Exited(None, 9), Exited(None, 15), NEIGHBOURED]
+    ),
     st.builds(
         lambda forwards, restart: Renew(profile(*forwards), (), "h", restart=restart),
         st.sampled_from([(WEB,), (ANY,), (WEB, ANY), (WEB, LOCAL)]),
@@ -86,6 +91,7 @@ BEGINNINGS: st.SearchStrategy[tuple[Event, ...]] = st.sampled_from(
         (WantUp("up"), Deadline()),
         (WantUp("up"), Deadline(), Heard(evidence(CONFIRMED)), Looked((AS_ASKED, UNSEEN))),
         (WantUp("up"), Deadline(), Heard(evidence(TAKEN)), Exited(255, None)),
+        (WantUp("up"), Deadline(), Heard(evidence(TAKEN)), NEIGHBOURED),
         (WantUp("up"), Deadline(), Heard(evidence(DENIED)), Exited(255, None)),
     ]
 )

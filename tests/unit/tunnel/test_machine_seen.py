@@ -24,9 +24,11 @@ from sshwrap.tunnel.events import (
     WantDown,
     WantUp,
 )
-from sshwrap.tunnel.machine import LOOK_PATIENCE, RECLAIM_PATIENCE, STABLE_AFTER
+from sshwrap.tunnel.hearing import LOOK_PATIENCE
+from sshwrap.tunnel.machine import STABLE_AFTER
 from sshwrap.tunnel.model import State
 from sshwrap.tunnel.reach import Reach
+from sshwrap.tunnel.seen import RECLAIM_PATIENCE
 from tests.unit.tunnel.things import (
     ANY,
     AS_ASKED,

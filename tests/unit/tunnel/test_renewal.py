@@ -17,6 +17,7 @@ from sshwrap.tunnel.events import (
     Exited,
     Heard,
     LineDead,
+    Looked,
     Poke,
     Renew,
     Signal,
@@ -102,6 +103,24 @@ def test_the_port_that_the_server_chose_is_known_and_said() -> None:
     state = life.tunnel.forwards[1]
     assert (state.forward, state.allocated_port, state.reach) == (ANY, 40001, HALF)
     assert texts(life) == ["1 forward added (0:localhost:8080: port 40001), on the live connection"]
+
+
+def test_a_new_forward_of_which_another_program_has_half_is_said_once() -> None:
+    life = up(WEB)
+    life.do(renew(WEB, OTHER), 20)
+    life.do(Changed((None,), (HALF,)), 21)
+    (entry,) = life.entries("reach")
+    assert (entry["forward"], entry["reach"], entry["old"]) == (OTHER.spec, "half_bound", None)
+    assert entry["address"] == "vps.example.com:9090"
+    life.do(Looked((AS_ASKED, HALF)), 22)  # as it was
+    assert len(life.entries("reach")) == 1
+
+
+def test_a_new_forward_as_asked_is_no_news_of_its_own() -> None:
+    life = up(WEB)
+    life.do(renew(WEB, OTHER), 20)
+    life.do(Changed((None,), (AS_ASKED,)), 21)
+    assert life.entries("reach") == []
 
 
 def test_another_target_is_another_forward() -> None:
