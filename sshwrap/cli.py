@@ -27,7 +27,7 @@ exit status:
 """
 
 # Known from the README's outlook; whoever tries one should hear more than "invalid choice".
-NOT_YET = ("doctor", "add", "key", "service", "export", "history", "completion")
+NOT_YET = ("add", "key", "service", "export", "history", "completion")
 RUN_FLAGS = ("-d", "--detach", "-q", "--quiet", "-v", "--verbose", "--no-input", "-h", "--help")
 RUN_OPTIONS = ("--name=", "--timeout=", "--profiles=", "--config=")
 
@@ -48,6 +48,11 @@ VERBS: tuple[Verb, ...] = (
     ("logs", "what happened, and why", "logs web --since 22:00"),
     ("show", "a profile with the source of every value, and its ssh command line", "show web"),
     ("check", "validate the profiles file", "check --json"),
+    (
+        "doctor",
+        "why can nobody reach my port; --fix puts it right (shows the change, and asks)",
+        "doctor web --fix",
+    ),
 )
 
 
@@ -208,7 +213,8 @@ def _common(parser: argparse.ArgumentParser, *, top: bool) -> None:
         "--verbose",
         action="store_true",
         default=flag,
-        help="up and run in front: all that ssh says; logs: every line of the journal",
+        help="up and run in front: all that ssh says; logs: every line of the journal; "
+        "doctor: every check",
     )
     parser.add_argument(
         "--no-input",
@@ -303,7 +309,50 @@ def _show(parser: argparse.ArgumentParser) -> None:
     _json(parser)
 
 
+def _doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "name",
+        nargs="?",
+        metavar="NAME or DESTINATION",
+        help="a profile, or [user@]host (default: all that are not as asked, else the only one)",
+    )
+    fix = parser.add_argument_group("putting it right")
+    fix.add_argument(
+        "--fix", action="store_true", help="change what is wrong: shows a diff, asks, proves it"
+    )
+    fix.add_argument("--undo", action="store_true", help="take the last change back")
+    fix.add_argument("--dry-run", action="store_true", help="show what would be done, and stop")
+    fix.add_argument("-y", "--yes", action="store_true", help="do not ask before the change")
+    fix.add_argument(
+        "--public",
+        action="store_true",
+        help="judge as if a forward without a bind address said *; with --fix: make it so",
+    )
+    fix.add_argument(
+        "--everybody",
+        action="store_true",
+        help="change it for every account on the server, not for this one alone",
+    )
+    fix.add_argument(
+        "--gateway-ports",
+        choices=("clientspecified", "yes"),
+        default="clientspecified",
+        metavar="ARGUMENT",
+        help='the GatewayPorts to set: "clientspecified" (the default), or "yes"',
+    )
+    parser.add_argument(
+        "--admin",
+        metavar="[USER@]HOST",
+        help="sign in as that to look and to fix, for this profile",
+    )
+    parser.add_argument(
+        "--report", metavar="FILE", help='write one redacted text to paste ("-": to stdout)'
+    )
+    _json(parser)
+
+
 _OPTIONS = {
+    "doctor": _doctor,
     "up": _up,
     "run": _run_options,
     "down": _down,

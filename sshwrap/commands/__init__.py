@@ -21,6 +21,7 @@ _WHERE = {
     "logs": ("logs", "logs"),
     "show": ("show", "show"),
     "check": ("show", "check"),
+    "doctor": ("doctor", "doctor"),
 }
 
 

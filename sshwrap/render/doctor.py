@@ -62,6 +62,17 @@ def doctor_lines(
     return [*lines, (), *_wrapped(_cost(facts), 0, page, "dim")]
 
 
+def section_lines(findings: Sequence[Finding], asked: Asked, page: Page) -> list[Line]:
+    """The head, and one line a section of those that are known so far: what a person sees while the
+    rest is being asked."""
+    lines: list[Line] = [*_head(asked, page), ()]
+    for section in Section:
+        mine = [one for one in findings if one.section is section]
+        if mine:
+            lines += _section(section, mine, page, False)
+    return lines
+
+
 def doctor_json(findings: Sequence[Finding], summary: Summary, asked: Asked) -> dict[str, Any]:
     """Version 1: the published shape."""
     return {
