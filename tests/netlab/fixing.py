@@ -8,6 +8,7 @@ import secrets
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sshwrap.doctor.apply import Outcome, apply_order
 from sshwrap.doctor.apply_root import Direct
@@ -17,7 +18,7 @@ from sshwrap.doctor.line import Ran
 from sshwrap.doctor.sshd_config import Criteria
 from sshwrap.ssh.mux import session_argv
 from tests.netlab.lab import Lab
-from tests.netlab.server import SSHD
+from tests.netlab.server import SSHD, Value
 from tests.support.waiting import wait_for
 
 MAIN = "/etc/ssh/sshd_config"
@@ -88,7 +89,7 @@ class Fix:
     def order(self) -> Order:
         server = self.lab.server
         here = server.root / self.path[1:]
-        before = here.read_text(errors="surrogateescape") if here.exists() else None
+        before = read(here) if here.exists() else None
         sshd = Listening(1, SSHD, self.arguments, self.reloader, self.unit, self.config)
         return Order(
             sshd,
@@ -135,14 +136,35 @@ def effective(lab: Lab, keyword: str, account: str = "tunnel") -> str:
     return found[1].lower() if found else ""
 
 
+def read(path: Path) -> str:
+    """Every byte of it, as an Order has it."""
+    return path.read_bytes().decode("utf-8", "surrogateescape")
+
+
 def sshd_files(lab: Lab) -> dict[str, str]:
     """Every file below /etc/ssh that sshd may read, and what doctor might have left beside it."""
     folder = lab.server.root / "etc/ssh"
     return {
-        str(path.relative_to(folder)): path.read_text(errors="surrogateescape")
+        str(path.relative_to(folder)): read(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.name.startswith("ssh_host")
     }
+
+
+def main_text(lab: Lab) -> str:
+    return read(lab.server.root / MAIN[1:])
+
+
+def start_with(lab: Lab, files: Mapping[str, str], **options: Value) -> None:
+    """sshd, with those files below /etc/ssh beside its main one."""
+    for name, text in files.items():
+        lab.server.put(f"/etc/ssh/{name}", text, mode=0o644)
+    lab.server.start_sshd(**options)
+
+
+def is_over(lab: Lab) -> bool:
+    """Nothing is pending, and nobody is at work."""
+    return not {"pending", "undoing", "lock"} & set(states(lab))
 
 
 def states(lab: Lab) -> list[str]:
