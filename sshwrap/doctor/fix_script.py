@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from sshwrap.doctor.facts import Listening, Reloader
 from sshwrap.doctor.fix_shell import INSTALL, LAST, SHARED
 from sshwrap.doctor.sshd_config import Criteria
+from sshwrap.doctor.sshd_config_edit import Edit
 from sshwrap.ssh.lines import bounded, clean
 
 HOME = "/var/lib/sshwrap-doctor"
@@ -30,19 +31,10 @@ _SAID_LINES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class FileEdit:
-    """`before` None: there is no such file; `after` None: it is removed. Texts hold bytes that are
-    no UTF-8 as surrogates ("surrogateescape"), line ends as they stand in the file."""
-
-    path: str
-    before: str | None
-    after: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Order:
     """One change of one file, and all that has to be known to make it and to take it back.
 
+    Texts hold bytes that are no UTF-8 as surrogates ("surrogateescape"), line ends as in the file.
     `wanted`: keyword -> argument, as they have to be for `account`'s connection afterwards;
     `may_change`: the keywords of which the value may differ then; for others than the account only
     where `everybody`. `others`: accounts beside those of the server's passwd for which it is
@@ -51,7 +43,7 @@ class Order:
     """
 
     listening: Listening
-    edit: FileEdit
+    edit: Edit
     account: Criteria
     wanted: Mapping[str, str]
     may_change: tuple[str, ...]
@@ -189,7 +181,7 @@ class Last:
     """The last confirmed change of this server, and who it was for."""
 
     change: str
-    edit: FileEdit
+    edit: Edit
     account: str
     keywords: tuple[str, ...]
     everybody: bool
@@ -247,7 +239,7 @@ def read_last(nonce: str, out: bytes) -> Last | Answer:
     if not is_whole or not needed <= facts.keys() or not {"before", "after"} <= files.keys():
         return read_answer(nonce, out)
     kind = facts["kind"]
-    edit = FileEdit(
+    edit = Edit(
         facts["target"],
         None if kind == "create" else files["before"],
         None if kind == "remove" else files["after"],

@@ -13,9 +13,10 @@ from pathlib import Path
 from sshwrap.doctor.apply import Outcome, apply_order
 from sshwrap.doctor.apply_root import Direct
 from sshwrap.doctor.facts import Listening, Reloader
-from sshwrap.doctor.fix_script import FileEdit, Order
+from sshwrap.doctor.fix_script import Order
 from sshwrap.doctor.line import Ran
 from sshwrap.doctor.sshd_config import Criteria
+from sshwrap.doctor.sshd_config_edit import Edit
 from sshwrap.ssh.mux import session_argv
 from tests.netlab.lab import Lab
 from tests.netlab.server import SSHD, Value
@@ -93,7 +94,7 @@ class Fix:
         sshd = Listening(1, SSHD, self.arguments, self.reloader, self.unit, self.config)
         return Order(
             sshd,
-            FileEdit(self.path, before, self.after),
+            Edit(self.path, before, self.after),
             Criteria(self.account, "198.51.100.10", "198.51.100.10", "203.0.113.7", 22),
             self.wanted,
             tuple(self.wanted) or ("gatewayports",),
