@@ -230,7 +230,7 @@ def test_a_link_stays_a_link(make_lab: Callable[..., Lab]) -> None:
     lab.server.start_sshd()
     text = main_text(lab)
     lab.server.run(
-        "sh", "-ec", f"mkdir /srv/admin; mv {MAIN} /srv/admin/c; ln -s /srv/admin/c {MAIN}"
+        "sh", "-ec", f"mkdir /srv/admin; mv {MAIN} /srv/admin/c; ln -s ../../srv/admin/c {MAIN}"
     )
     with line(lab) as root:
         after = f"GatewayPorts yes\n{text}"
