@@ -123,7 +123,8 @@ def _values(order: Order) -> str:
     own_file = f" -f {shlex.quote(sshd.config)}" if has_file else ""
     lines = [f"{name}={shlex.quote(value)}" for name, value in values.items()]
     # The text behind a link is what is edited; the link stays.
-    lines.append(f"target=$(readlink -f {path} 2>/dev/null) || target={path}")
+    for name, place in (("target", path), ("main_file", shlex.quote(sshd.config))):
+        lines.append(f"{name}=$(readlink -f {place} 2>/dev/null) || {name}={place}")
     lines.append(f'run_sshd() {{ file=$1; shift; {program}{options} -f "$file" "$@"; }}')
     lines.append(f"start_sshd() {{ {program}{options}{own_file}; }}")
     return "\n".join(lines)

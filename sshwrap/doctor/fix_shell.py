@@ -9,13 +9,6 @@ stand before it, each quoted once (fix_script.py).
 
 from __future__ import annotations
 
-# Everything that `SHARED` and `INSTALL` need to be told, as shell variables and functions.
-VALUES = (
-    *("home", "target", "kind", "config", "account", "others", "host", "address"),
-    *("local_address", "local_port", "port_hex", "account_may", "others_may", "wanted"),
-    *("reloader", "unit", "undoes"),
-)
-
 # `lock`, `check`, `dumps`, `compare`, `reread`, `take_back`: what installing and undoing share.
 SHARED = r"""
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -53,7 +46,8 @@ lives() { # IDENTITY
     [ "${20}" = "$began" ] && [ "$1" != Z ]
 }
 lock() {
-    mkdir -p "$home" 2>/dev/null
+    why=unwritable
+    said=$(mkdir -p "$home" 2>&1) || return 1
     tries=0
     until said=$(mkdir "$home/lock" 2>&1); do
         why=unwritable
@@ -174,6 +168,13 @@ start() { # where it is gone
         pidfile) start_sshd ;;
     esac </dev/null >/dev/null 2>&1
 }
+are_new() { # OLD: somebody listens, by none of those sockets: they are closed one by one
+    now=$(inodes)
+    [ -n "$now" ] || return 1
+    for inode in $1; do
+        case " $(echo $now) " in *" $inode "*) return 1 ;; esac
+    done
+}
 reread() { # sshd reads its files and listens again
     pid=$(listener)
     before=$(inodes)
@@ -181,13 +182,9 @@ reread() { # sshd reads its files and listens again
     [ -n "$pid" ] || return 0 # who starts it for the next connection listens for it
     tries=0 missed=0
     while [ "$tries" -lt 50 ] && [ "$missed" -lt 20 ]; do
-        now=$(inodes)
         case $reloader in
-            pidfile | systemd | openrc | service)
-                # It opens its sockets anew.
-                [ -n "$now" ] && [ "$now" != "$before" ] && return
-                ;;
-            *) [ -n "$now" ] && return ;;
+            pidfile | systemd | openrc | service) are_new "$before" && return ;;
+            *) [ -n "$(inodes)" ] && return ;;
         esac
         [ -d "/proc/$pid" ] || missed=$((missed + 1))
         tries=$((tries + 1))
@@ -356,7 +353,7 @@ build() { # the candidate beside the target, with its owner, mode and label
 }
 try() { # the candidate, by a main file of our own where it is one of several
     main=$candidate
-    if [ "$target" != "$config" ]; then
+    if [ "$target" != "$main_file" ]; then
         main=$change/main
         { echo "Include $candidate"; cat "$config"; } >"$main" || return 1
     fi
@@ -370,6 +367,7 @@ refuse() { # WHY: nothing was changed
     rm -rf "$change"
 }
 installing() {
+    told=
     if unfinished; then no "$why"; return; fi
     tidy
     utc=$(date -u +%Y%m%dT%H%M%SZ)
@@ -392,7 +390,7 @@ installing() {
     fi
     if [ "$kind" != create ]; then
         said=$(cp -p "$target" "$change/backup" 2>&1) && is_same "$target" "$change/backup" &&
-            { [ "$target" != "$config" ] || [ -n "$undoes" ] ||
+            { [ "$target" != "$main_file" ] || [ -n "$undoes" ] ||
                 said=$(cp -p "$target" "$target.sshwrap-$utc" 2>&1); } ||
             { refuse unwritable; return; }
     fi
@@ -415,6 +413,7 @@ installing() {
     check "$config" && dumps "$config" "$change/new" && compare "$change/old" "$change/new" ||
         { back_out "$why"; return; }
     step installed
+    told=yes
     reread || { back_out reload; return; }
     step reloaded
 }
@@ -432,7 +431,16 @@ put() { # at one stroke, unless it has been decided meanwhile that it is too lat
 }
 back_out() { # WHY
     words=$said
-    decide pending undoing && finish
+    if decide pending undoing; then
+        if [ -n "$told" ]; then
+            finish
+        elif take_back; then # sshd has never known of it
+            decide undoing undone
+            echo undone
+        else
+            decide undoing left
+        fi
+    fi
     said=$words
     no "$1"
 }

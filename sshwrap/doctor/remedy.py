@@ -353,10 +353,11 @@ def _refusal(
     names = {keyword.lower() for keyword in wanted}
     user = server.criteria.user
     by_hand = _by_hand(server.listening, wanted, options, user)
-    for argument in server.listening.arguments:
+    # What is given with -o beats every file, but for what stands in a Match block.
+    for argument in server.listening.arguments if options.everybody else ():
         keyword = re.split(r"[\s=]", argument.removeprefix("-o").strip())[0].lower()
         if keyword in names:
-            return ByHand(f'sshd was started with "{argument}", which beats every file', ())
+            return ByHand(f'sshd was started with "{argument}", which beats every file')
     for keyword in names:
         origin = (value_of(facts.server.origins) or {}).get(keyword)
         winner = origin.winner if origin else None

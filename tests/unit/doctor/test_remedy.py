@@ -255,16 +255,19 @@ MATCH = "Match User root\n    GatewayPorts no\n"
         (facts(is_valid=Unknown("sshd refuses it", "line 3: bad")), "refuses its configuration"),
         (facts(is_valid=Known(False)), "refuses its configuration"),
         (facts(files={MAIN: DEBIAN + MATCH}), "somebody has meant it so"),
-        (
-            facts(listening=Known(listening(arguments=("-o", "GatewayPorts=no")))),
-            "beats every file",
-        ),
         (facts(listening=Unknown("no sshd was found")), "no sshd was found"),
     ],
 )
 def test_what_cannot_be_done_safely_is_said(found: Facts, reason: str) -> None:
     hand = by_hand(plan_fix(found, profile(), WANTED, OPTIONS))
     assert reason in hand.reason
+
+
+def test_a_command_line_beats_every_file_but_for_a_match_block() -> None:
+    found = facts(listening=Known(listening(arguments=("-o", "GatewayPorts=no"))))
+    everybody = replace(OPTIONS, everybody=True)
+    assert "beats every file" in by_hand(plan_fix(found, profile(), WANTED, everybody)).reason
+    assert isinstance(plan_fix(found, profile(), WANTED, OPTIONS), Plan)
 
 
 def test_by_hand_is_to_be_pasted() -> None:
