@@ -25,7 +25,7 @@ from sshwrap.doctor.facts import (
     value_of,
 )
 from sshwrap.doctor.findings import Finding, Verdict
-from sshwrap.doctor.fix_script import Last, Order
+from sshwrap.doctor.fix_script import Last, Order, install_script
 from sshwrap.doctor.sshd_config import Criteria, include_patterns
 from sshwrap.doctor.sshd_config_edit import DROP_IN, Edit, Refused, is_ours, plan_edit
 from sshwrap.profile.forward import Forward, Kind
@@ -172,7 +172,10 @@ def plan_fix(
         _others(server),
     )
     risk = _widened(profile, wanted, options, user)
-    return Plan(order, diff_of(edit), _commands(server.listening), risk, forwards)
+    found = _plan(order, risk, forwards)
+    if isinstance(found, ByHand):
+        return replace(found, lines=_by_hand(server.listening, wanted, options, user))
+    return found
 
 
 def plan_undo(facts: Facts, last: Last, options: Options) -> Plan | ByHand:
@@ -196,7 +199,19 @@ def plan_undo(facts: Facts, last: Last, options: Options) -> Plan | ByHand:
         _others(server),
         undoes=last.change,
     )
-    return Plan(order, diff_of(edit), _commands(server.listening))
+    return _plan(order)
+
+
+def _plan(
+    order: Order,
+    risk: tuple[str, ...] = (),
+    forwards: tuple[tuple[Forward, Forward], ...] = (),
+) -> Plan | ByHand:
+    try:
+        install_script(order, "0" * 16)
+    except ValueError as error:  # a name or a path that nobody quotes safely everywhere
+        return ByHand(str(error))
+    return Plan(order, diff_of(order.edit), _commands(order.listening), risk, forwards)
 
 
 def public_forwards(profile: Profile) -> tuple[tuple[Forward, Forward], ...]:

@@ -43,14 +43,7 @@ class LabLine:
         wait_for(lambda: (lab.home.root / self.path[1:]).exists(), what=self.master.output)
 
     def run(self, command: str, stdin: bytes, deadline: float) -> Ran:
-        argv = self.lab.home.enter(*session_argv(self.path, command))
-        child = subprocess.Popen(
-            argv,
-            env=self.lab.home.environ(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        child = self.start(command)
         try:
             out, err = child.communicate(self.edit(stdin), timeout=deadline)
         except subprocess.TimeoutExpired:
@@ -58,6 +51,15 @@ class LabLine:
             out, err = child.communicate(timeout=20)
             return Ran(None, out, err, timed_out=True)
         return Ran(child.returncode, out, err)
+
+    def start(self, command: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            self.lab.home.enter(*session_argv(self.path, command)),
+            env=self.lab.home.environ(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
 
 
 @contextlib.contextmanager

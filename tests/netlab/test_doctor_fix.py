@@ -177,9 +177,13 @@ def undo(lab: Lab, root: LabLine, prove: Callable[[], str | None] | None = None)
 
 
 RELOADS = {
-    Reloader.SYSTEMD: ("ssh.service", "systemctl", "reload ssh.service"),
-    Reloader.OPENRC: ("sshd", "rc-service", "sshd reload"),
-    Reloader.SERVICE: ("ssh", "service", "ssh reload"),
+    Reloader.SYSTEMD: ("ssh.service", "systemctl", ["reload ssh.service"]),
+    Reloader.SYSTEMD_SOCKET: (
+        *("ssh.socket", "systemctl"),
+        ["is-active --quiet ssh.service", "reload ssh.service"],
+    ),
+    Reloader.OPENRC: ("sshd", "rc-service", ["sshd reload"]),
+    Reloader.SERVICE: ("ssh", "service", ["ssh reload"]),
 }
 
 
@@ -195,7 +199,7 @@ def test_the_service_manager_reloads(make_lab: Callable[..., Lab], reloader: Rel
         lab.server.put("/run/lab.pid", f"{pid}\n")
         outcome = Fix(lab, reloader=reloader, unit=unit).apply(root)
         assert outcome.result is Result.APPLIED, outcome
-        assert (lab.server.root / "run/told").read_text().splitlines() == [words]
+        assert (lab.server.root / "run/told").read_text().splitlines() == words
         assert listens_at(lab) == EVERYWHERE
 
 

@@ -143,6 +143,26 @@ def test_a_cut_after_the_change_is_answered_by_taking_it_back(lab: Lab) -> None:
     ends_as_before(lab, files)
 
 
+def test_a_line_that_is_cut_while_the_server_is_at_work(lab: Lab) -> None:
+    """It goes on, with nobody to hear it, and then takes back what nobody proves."""
+    files = sshd_files(lab)
+    lab.server.put("/run/hold", "")
+    hold = "    step armed\n    while [ -e /run/hold ]; do pause; done\n"
+    script = install_script(Fix(lab, seconds=8).order(), secrets.token_hex(8))
+    with line(lab) as root, root.start("sh -s") as child:
+        assert child.stdin is not None
+        child.stdin.write(in_script("    step armed\n", hold)(script))
+        child.stdin.close()
+        wait_for(lambda: states(lab) == ["pending", "lock"], what="it is about to install")
+        root.master.stop()
+        child.wait(timeout=20)
+    wait_for(lambda: not lab.server.sessions("root"), what="sshd has ended the session")
+    (lab.server.root / "run/hold").unlink()
+    wait_for((lab.server.root / DROPIN[1:]).exists, what="the script goes on")
+    ends_as_before(lab, files)
+    assert states(lab) == ["undone"]
+
+
 def test_half_a_script_does_nothing(lab: Lab) -> None:
     files = sshd_files(lab)
     with line(lab) as root:

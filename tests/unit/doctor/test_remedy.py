@@ -270,6 +270,12 @@ def test_a_command_line_beats_every_file_but_for_a_match_block() -> None:
     assert isinstance(plan_fix(found, profile(), WANTED, OPTIONS), Plan)
 
 
+def test_a_name_that_no_script_can_hold_is_for_a_person() -> None:
+    hand = by_hand(plan_fix(facts(user="EXAMPLE+a b"), profile(), WANTED, OPTIONS))
+    assert hand.reason == '"EXAMPLE+a b" cannot be told to a script'
+    assert "    Match User EXAMPLE+a b" in hand.lines
+
+
 def test_by_hand_is_to_be_pasted() -> None:
     hand = by_hand(plan_fix(facts(rights=Rights.NONE), profile(), WANTED, OPTIONS))
     assert [line for line in hand.lines if line.startswith("    ")] == [
