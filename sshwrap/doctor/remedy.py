@@ -254,10 +254,8 @@ def _known(facts: Facts, wanted: Mapping[str, str], options: Options) -> _Server
     managed = _managed(facts)
     if managed:
         return ByHand(f"a tool writes these files ({managed}): change them there", by_hand)
-    valid = facts.server.is_valid
-    if isinstance(valid, Unknown) and valid.said:
-        return ByHand("sshd refuses its configuration as it is; first that", (valid.said,))
-    if isinstance(valid, Known) and not valid.value:
+    # Where that is not known it is asked again, as root, before anything is changed.
+    if value_of(facts.server.is_valid) is False:
         return ByHand("sshd refuses its configuration as it is; first that", ("    sshd -t",))
     files, criteria = value_of(facts.server.files), _criteria(shell, user)
     if files is None or listening is None or criteria is None:
@@ -279,7 +277,8 @@ def _why_not_root(account: Account) -> str | None:
 
 def _managed(facts: Facts) -> str:
     said = value_of(facts.server.managed)
-    if said:
+    # cloud-init writes its file once, at the first boot; ours stands beside it.
+    if said and "cloud-init" not in said.lower():
         return said
     for path, text in (value_of(facts.server.files) or {}).items():
         found = MANAGED.search(text)

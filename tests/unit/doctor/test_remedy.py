@@ -252,7 +252,6 @@ MATCH = "Match User root\n    GatewayPorts no\n"
         (facts(rights=Rights.NONE), "not root there"),
         (facts(managed=Known("# Ansible managed")), "a tool writes these files"),
         (facts(files={MAIN: SALT + DEBIAN}), "a tool writes these files"),
-        (facts(is_valid=Unknown("sshd refuses it", "line 3: bad")), "refuses its configuration"),
         (facts(is_valid=Known(False)), "refuses its configuration"),
         (facts(files={MAIN: DEBIAN + MATCH}), "somebody has meant it so"),
         (facts(listening=Unknown("no sshd was found")), "no sshd was found"),
@@ -276,6 +275,11 @@ def test_a_name_that_no_script_can_hold_is_for_a_person() -> None:
     assert "    Match User EXAMPLE+a b" in hand.lines
 
 
+def test_what_only_root_can_check_is_checked_as_root() -> None:
+    found = facts(is_valid=Unknown("sshd cannot check it", "no hostkeys available -- exiting."))
+    assert isinstance(plan_fix(found, profile(), WANTED, OPTIONS), Plan)
+
+
 def test_by_hand_is_to_be_pasted() -> None:
     hand = by_hand(plan_fix(facts(rights=Rights.NONE), profile(), WANTED, OPTIONS))
     assert [line for line in hand.lines if line.startswith("    ")] == [
@@ -294,7 +298,9 @@ def test_a_match_of_our_own_is_not_in_the_way() -> None:
 
 def test_cloud_init_s_file_is_no_reason_to_stop() -> None:
     cloud = "/etc/ssh/sshd_config.d/50-cloud-init.conf"
-    found = facts(files={MAIN: DEBIAN, cloud: "PasswordAuthentication no\nGatewayPorts no\n"})
+    text = "# made by cloud-init\nPasswordAuthentication no\nGatewayPorts no\n"
+    managed = Known(f"{cloud}:1: # made by cloud-init")
+    found = facts(files={MAIN: DEBIAN, cloud: text}, managed=managed)
     assert planned(plan_fix(found, profile(), WANTED, OPTIONS)).order.edit.path == DROPIN
 
 
