@@ -212,7 +212,7 @@ def _orders_of(
             files.setdefault(tunnel["profiles_file"], []).append(tunnel["profile"])
     for file, mine in files.items():
         if file is None:
-            orders.update({name: _kept_order(places, name) for name in mine})
+            orders.update({name: kept_order(places, name) for name in mine})
             continue
         place = Places(file, places.state_dir, places.ssh)
         present = load_profiles(place, os.environ).profiles
@@ -226,7 +226,8 @@ def _refuse_silent(view: Overview) -> None:
         raise UserError(f"a supervisor (pid {pid}) {why}", advice=f"kill {pid}")
 
 
-def _kept_order(places: Places, name: str) -> Order:
+def kept_order(places: Places, name: str) -> Order:
+    """What a tunnel of `run` was started with; raises UserError."""
     content = read_wanted(places, name)
     if content is None:
         raise UserError(f"{name}: what it was started with cannot be read")
