@@ -19,6 +19,9 @@ SKIPS = "import pytest\ndef test_skips(): pytest.skip('not on this machine')\n"
 DIES = "import os\ndef test_dies(): os._exit(3)\n"
 
 
+ENVIRON = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # they take a second to load
+
+
 def program(folder: Path, first: str, *beside: str) -> list[str]:
     """scripts/test.py with these tests in the place of the project's own."""
     folders = []
@@ -40,6 +43,7 @@ def ran(folder: Path, first: str, *beside: str) -> subprocess.CompletedProcess[s
     return subprocess.run(
         program(folder, first, *beside),
         cwd=ROOT,
+        env=ENVIRON,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -91,7 +95,7 @@ def test_interrupted_it_ends_its_parts_in_order(tmp_path: Path, number: int) -> 
         f"        pathlib.Path({str(gone)!r}).touch()\n"
     )
     with subprocess.Popen(
-        program(tmp_path, PASSES, waits), cwd=ROOT, stdout=subprocess.DEVNULL
+        program(tmp_path, PASSES, waits), cwd=ROOT, env=ENVIRON, stdout=subprocess.DEVNULL
     ) as child:
         wait_for(lambda: there.exists() and there.read_text(), within=60, what="it runs")
         child.send_signal(number)
