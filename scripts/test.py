@@ -23,7 +23,7 @@ from types import FrameType
 from typing import IO, NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
-WORKERS = 4  # of pytest-xdist
+WORKERS = 5  # of pytest-xdist
 SHARES = 2  # of tests/process, which forks in pytest's own process: no xdist there
 OUTCOME = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed|warnings?)\b")
 SUMMARY = re.compile(r"(?:=+ )?\d+ \w+.* in [\d.]+s\b.*")
