@@ -3,7 +3,6 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-# tests/process forks in pytest's own process, which has to have one thread: no xdist there.
 PYTEST := .venv/bin/pytest -q
 PROFILE ?=
 
@@ -21,10 +20,8 @@ demo: ## the whole story on this machine, in under a minute
 	@.venv/bin/python scripts/demo.py
 
 .PHONY: test
-test: .dev lint types ## everything that has to pass: lint, types, unit, process and sshd tests
-	$(PYTEST) tests/unit
-	$(PYTEST) tests/process
-	$(PYTEST) tests/sshd -n 2 --dist worksteal
+test: .dev lint types ## everything that has to pass: lint, types and every test that is not slow
+	@.venv/bin/python scripts/test.py
 
 .PHONY: lint
 lint: .dev ## ruff: rules and format

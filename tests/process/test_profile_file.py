@@ -237,7 +237,10 @@ def test_writable_for_a_group(path: Path) -> None:
 
 def _has_private_group() -> bool:
     me = pwd.getpwuid(os.geteuid())
-    group = grp.getgrgid(me.pw_gid)
+    try:
+        group = grp.getgrgid(me.pw_gid)
+    except KeyError:  # a number alone
+        return False
     others = [user for user in pwd.getpwall() if user.pw_gid == me.pw_gid and user != me]
     return group.gr_name == me.pw_name and set(group.gr_mem) <= {me.pw_name} and not others
 

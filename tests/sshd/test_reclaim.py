@@ -25,7 +25,7 @@ from sshwrap.supervisor.reclaim import (
 )
 from sshwrap.supervisor.sign_in import SignedIn
 from tests.support.masters import seen
-from tests.support.needs import needs_namespaces, needs_sshd
+from tests.support.needs import needs_namespaces, needs_root, needs_sshd
 from tests.support.ports import free_port, listeners
 from tests.support.processes import Process, descendants, process, processes
 from tests.support.sshd import Sshd
@@ -138,7 +138,8 @@ class TestNothingElse:
         assert process(top.pid) is not None
         assert process(record.session_pid) is not None
 
-    @pytest.mark.parametrize("terminal", ["-tt", "-T"])
+    # An sshd that is not root cannot give anybody a terminal: chown(2) of it is refused.
+    @pytest.mark.parametrize("terminal", [pytest.param("-tt", marks=needs_root), "-T"])
     def test_an_interactive_session(self, place: Place, terminal: str) -> None:
         """With a terminal, and a command without one; each exactly as recorded."""
         _, record = place.tunnel(free_port())

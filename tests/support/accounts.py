@@ -6,10 +6,12 @@ The account is in /etc/passwd of the server's own mount namespace: nothing of th
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.support.sshd import Sshd, find_sshd
 
@@ -44,13 +46,15 @@ def holding(port: int, *, uid: int, address: str = HERE) -> Iterator[None]:
     """A program of that account that listens on `address` (IPv4) at `port`."""
     where = (address, port)
     code = f"import socket; s = socket.create_server({where!r}); print(flush=True); input()"
+    # Whoever is not root may not even ask to become itself.
+    changed: dict[str, Any] = (
+        {} if uid == os.geteuid() else {"user": uid, "group": uid, "extra_groups": []}
+    )
     child = subprocess.Popen(
         ["/usr/bin/python3", "-IS", "-c", code],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        user=uid,
-        group=uid,
-        extra_groups=[],
+        **changed,
         cwd="/",
     )
     with child:

@@ -147,7 +147,8 @@ class Sshwrap:
             entries = "\n".join(map(str, self.journal(name)))
             return f"{name}: {what or fact}\nlast: {last}\njournal:\n{entries}"
 
-        found = wait_for(holds, within=within, what=story, every=0.03)
+        # Each look is a process, and whoever is waited for needs the processor too.
+        found = wait_for(holds, within=within, what=story, every=0.2)
         assert found is not None
         return found
 
