@@ -1,4 +1,4 @@
-"""`python -m sshwrap`, and the console script: Ctrl-C while we are still being loaded is no error."""
+"""`python -m sshwrap`, and the console script; Ctrl-C while we are being loaded is no error."""
 
 import sys
 
