@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 from sshwrap.profile.keys import KEYS, Key, Type  # noqa: E402 (a script runs from anywhere)
 from sshwrap.profile.keywords import PROFILE_KEYS, REFUSED  # noqa: E402
 from sshwrap.profile.model import NAME_MAX  # noqa: E402
-from sshwrap.profile.reader import TEXT_MAX  # noqa: E402
+from sshwrap.profile.reader import ARGV_MAX, TEXT_MAX  # noqa: E402
 
 PAGE = ROOT / "docs" / "profiles.md"
 SCHEMA = ROOT / "docs" / "profiles.schema.json"
@@ -66,6 +66,7 @@ def _property(key: Key) -> dict[str, Any]:
         Type.STRINGS: _STRINGS,
         Type.FORWARDS: _STRINGS,
         Type.OPTIONS: _options(),
+        Type.ARGV: _argv(),
     }
     bounds = {"minimum": key.minimum, "maximum": key.maximum, "default": key.default}
     return {
@@ -73,6 +74,11 @@ def _property(key: Key) -> dict[str, Any]:
         **types[key.type],
         **{word: value for word, value in bounds.items() if value is not None},
     }
+
+
+def _argv() -> dict[str, Any]:
+    word = {"type": "string", "maxLength": TEXT_MAX}
+    return {"type": "array", "maxItems": ARGV_MAX, "prefixItems": [_STRING], "items": word}
 
 
 def _options() -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import tomllib
 from argparse import Namespace
@@ -15,7 +16,7 @@ from sshwrap.commands.talk import note, tell_error
 from sshwrap.commands.up import wanted_by_run
 from sshwrap.errors import ExitStatus, UserError
 from sshwrap.paths import Places
-from sshwrap.profile.keys import KEYS
+from sshwrap.profile.keys import KEYS, Type
 from sshwrap.profile.model import Profile, forward_to_json
 from sshwrap.render.page import page_of, print_lines
 from sshwrap.render.show import Value, show_lines
@@ -40,7 +41,9 @@ def show(options: Namespace, places: Places) -> int:
     )
     sources = _sources(places.profiles_file, name) if name in from_file else _given(profile)
     values = [
-        Value(key.name, _text(getattr(profile, key.name)), sources.get(key.name, "built in"))
+        Value(
+            key.name, _text(getattr(profile, key.name), key.type), sources.get(key.name, "built in")
+        )
         for key in KEYS
         if not key.name.endswith("_forward") and getattr(profile, key.name) not in (None, (), "")
     ]
@@ -132,7 +135,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, type_: Type) -> str:
+    if type_ is Type.ARGV:
+        return shlex.join(value)  # where a word ends is to be seen
     plain = _plain(value)
     if isinstance(plain, dict):
         return ", ".join(f"{key} {argument}" for key, argument in plain.items())

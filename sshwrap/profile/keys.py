@@ -14,6 +14,7 @@ class Type(StrEnum):
     STRINGS = "string or list of strings"
     FORWARDS = "forward or list of forwards"
     OPTIONS = "table"
+    ARGV = "list: a program and its arguments"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +172,34 @@ KEYS = (
         "false",
         default=True,
     ),
+    Key(
+        "on_up",
+        Type.ARGV,
+        "a program to run when the tunnel has come up, is back after an outage that was told, or"
+        " has another port: [hooks](hooks.md)",
+        '["notify-send", "the shop is back"]',
+    ),
+    Key(
+        "on_down",
+        Type.ARGV,
+        "a program to run when the tunnel has been down for `notify_after` seconds",
+        '["~/bin/tell", "the shop is down"]',
+    ),
+    Key(
+        "on_failed",
+        Type.ARGV,
+        "a program to run when the tunnel needs a person",
+        '["~/bin/tell", "the shop needs me"]',
+    ),
+    Key(
+        "notify_after",
+        Type.NUMBER,
+        "seconds of an outage before `on_down` is run: a shorter one is not told of",
+        "300",
+        default=60,
+        minimum=0,
+        maximum=86400,
+    ),
 )
 
 BY_NAME = {key.name: key for key in KEYS}
@@ -181,8 +210,4 @@ NOT_YET = (
     "attended",
     "password_command",
     "visitor_log",
-    "on_up",
-    "on_down",
-    "on_failed",
-    "notify_after",
 )

@@ -37,7 +37,12 @@ NOT_FOR_SSH = (
     "probe_interval",
     "run_on_server",
     "reclaim",
+    "on_up",
+    "on_down",
+    "on_failed",
+    "notify_after",
 )
+_ARGVS = ("on_up", "on_down", "on_failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,10 @@ class Profile:
     reclaim: bool = True
     restart_max_delay: float = 30
     autostart: bool = True
+    on_up: tuple[str, ...] = ()  # argv, its program on PATH or an absolute path; (): none
+    on_down: tuple[str, ...] = ()
+    on_failed: tuple[str, ...] = ()
+    notify_after: float = 60
     profiles_file: str | None = None  # None: from a command line (`run`)
 
     @property
@@ -203,6 +212,8 @@ def _read(
         "reclaim": reader.boolean("reclaim"),
         "restart_max_delay": reader.number("restart_max_delay"),
         "autostart": reader.boolean("autostart"),
+        **{key: _argv(reader, key, file_dir, environ) for key in _ARGVS},
+        "notify_after": reader.number("notify_after"),
     }
     _check_places(reader, values)
     return values
@@ -268,10 +279,32 @@ def _ssh_config(reader: Reader, file_dir: str, environ: Mapping[str, str]) -> st
         return path
     if not path.startswith("~"):
         return _absolute(path, file_dir)
+    return _of_home(reader, ("ssh_config",), path, environ)
+
+
+def _argv(
+    reader: Reader, key: str, file_dir: str, environ: Mapping[str, str]
+) -> tuple[str, ...] | None:
+    """No shell reads it, so a `~` at the beginning of the program is ours to expand."""
+    argv = reader.argv(key)
+    if not argv:
+        return argv
+    program = argv[0]
+    if program.startswith("~"):
+        found = _of_home(reader, (key, 0), program, environ)
+        return None if found is None else (found, *argv[1:])
+    if "/" in program and not program.startswith("/"):
+        while program.startswith("./"):
+            program = program[2:]
+        program = f"{file_dir.rstrip('/')}/{program}"
+    return (program, *argv[1:])
+
+
+def _of_home(reader: Reader, path: Path, text: str, environ: Mapping[str, str]) -> str | None:
     home = environ.get("HOME", "")
-    if path.startswith("~/") and home.startswith("/"):
-        return home.rstrip("/") + path[1:]
-    reader.fault(("ssh_config",), f'"{path}": write the whole path')
+    if text.startswith("~/") and home.startswith("/"):
+        return home.rstrip("/") + text[1:]
+    reader.fault(path, f'"{text}": write the whole path')
     return None
 
 
@@ -302,7 +335,8 @@ def profile_from_json(data: Mapping[str, Any]) -> Profile:
         for kind in Kind:
             key = f"{kind.value}_forward"
             values[key] = tuple(forward_from_json(item) for item in values.get(key, ()))
-        values["identity_file"] = tuple(values.get("identity_file", ()))
+        for key in ("identity_file", *_ARGVS):
+            values[key] = tuple(values.get(key, ()))
         values["ssh_options"] = tuple(
             (keyword, argument) for keyword, argument in values.get("ssh_options", ())
         )

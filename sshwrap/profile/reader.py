@@ -14,6 +14,7 @@ from sshwrap.profile.keys import BY_NAME, NOT_YET
 from sshwrap.profile.keywords import KEYWORDS, find_keyword, why_refused
 
 TEXT_MAX = 4096  # characters of one value
+ARGV_MAX = 256  # words of a command
 
 Path = tuple[str | int, ...]
 
@@ -98,6 +99,34 @@ class Reader:
             if text is not None:
                 found.append(((key, index), text))
         return found
+
+    def argv(self, key: str) -> tuple[str, ...] | None:
+        """A program and its arguments; () where the list is empty: none, against [defaults]."""
+        value = self.table.get(key)
+        if value is None:
+            return None
+        if isinstance(value, str):
+            self.fault((key,), f"no shell reads it: write it as a list{_as_list(key, value)}")
+            return None
+        if not isinstance(value, list):
+            self.fault((key,), f"want a list of strings, not {describe_type(value)}")
+            return None
+        if len(value) > ARGV_MAX:
+            self.fault((key,), f"has {len(value)} words, {ARGV_MAX} at most")
+            return None
+        words = [
+            word
+            for index, item in enumerate(value)
+            if (word := self._word((key, index), item)) is not None
+        ]
+        return tuple(words) if len(words) == len(value) else None
+
+    def _word(self, path: Path, value: object) -> str | None:
+        """An argument may be empty and have lines and tabs; a program is one line of text."""
+        if not isinstance(value, str) or path[-1] == 0:
+            return self._text(path, value, "a string")
+        bare = value.replace("\n", "").replace("\t", "")
+        return value if not bare.strip() or self._text(path, bare, "a string") else None
 
     def options(self, key: str) -> tuple[tuple[str, str], ...]:
         """(keyword, argument) of ssh_config(5), in the file's order; refused ones are faults."""
@@ -214,6 +243,20 @@ def describe_type(value: object) -> str:
     if isinstance(value, list):
         return "a list"
     return "a table" if isinstance(value, dict) else "a date or time"
+
+
+def _as_list(key: str, text: str) -> str:
+    """`: on_up = ["notify-send", "it is up"]`, where it is plain what the words are."""
+    import shlex  # only where something is wrong
+
+    if any(char in text for char in "|&;<>$`*?(){}~\n"):
+        return f': {key} = ["sh", "-c", "…"] for a shell of your own'
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        return ""
+    quoted = ", ".join('"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"' for word in words)
+    return f": {key} = [{quoted}]" if words else ""
 
 
 def _hint(key: str, value: object) -> str:

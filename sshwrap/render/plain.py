@@ -76,6 +76,8 @@ def entry_words(entry: Mapping[str, Any]) -> tuple[str, str]:
             return word, text_of(entry, "text")
         case "changed" | "dead" | "doubt" | "lost" as word:
             return word, text_of(entry, "text")
+        case "hook":
+            return "hook", hook_text(entry)
         case "notice":
             return "ssh", text_of(entry, "text").removeprefix("ssh: ")
         case other:
@@ -156,6 +158,30 @@ def port_text(entry: Mapping[str, Any]) -> str:
     old, new = number(entry, "old"), number(entry, "new")
     before = f", it was {old:.0f}" if old is not None else ""
     return f"the server gave port {new or 0:.0f} for {text_of(entry, 'forward')}{before}"
+
+
+def hook_text(entry: Mapping[str, Any]) -> str:
+    """Which hook, how it ended, and what it said."""
+    number_of = {key: f"{number(entry, key) or 0:.0f}" for key in ("status", "signal")}
+    match text_of(entry, "outcome"):
+        case "done":
+            how = "ran"
+        case "failed" if number(entry, "signal") is not None:
+            how = f"was ended by signal {number_of['signal']}"
+        case "failed" if number(entry, "status") is not None:
+            how = f"failed with exit status {number_of['status']}"
+        case "timed_out":
+            how = f"took too long, and was ended after {duration(number(entry, 'seconds') or 0)}"
+        case "flooded":
+            how = "wrote too much, and was ended"
+        case "not_started":
+            how = "cannot be started"
+        case "cut_short":
+            how = "was cut short, because its tunnel was ended"
+        case _:
+            how = "ended, nobody saw how"
+    said = [line for line in list_of(entry, "output") if isinstance(line, str)]
+    return f"{text_of(entry, 'hook')} {how}" + (f": {' / '.join(said)}" if said else "")
 
 
 def connect_name(forward: Mapping[str, Any]) -> str:

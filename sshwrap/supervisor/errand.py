@@ -2,7 +2,8 @@
 
 Laws. Nothing here waits, and no thread is made. `on_done` is called once, from the loop, never from
 the constructor and never after `cancel`. The deadline is kept even by a program that nothing ends
-(a client of a dead line): it is killed, told of at once, and reaped whenever it goes. An output is
+(a client of a dead line): it is killed, told of at once, and reaped whenever it goes. Where it may
+tidy up first (`grace`), it is told to end, and its whole group is killed behind it. An output is
 read to the end of the program, not of the pipe: a grandchild may hold that open for ever. A
 program that writes more than it may is ended as at its deadline.
 
@@ -20,8 +21,8 @@ import os
 import shutil
 import signal
 import termios
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,8 +56,10 @@ class Errand:
     """One program. `deadline` is in seconds from now; `env` is the whole environment.
 
     `argv[0]` is looked up on PATH of `env` unless it holds a slash; raises OSError where it cannot
-    be started. `most_bytes`: of its outputs together; None: it may write for ever, until its
-    deadline. `dies_with_us`: also where we are killed (on Linux; elsewhere it may live on).
+    be started. `stdin` None: /dev/null. `most_bytes`: of its outputs together; None: it may write
+    for ever, until its deadline. `dies_with_us`: also where we are killed (on Linux; elsewhere it
+    may live on). `directory`: where it starts; None: where we are. `grace`: seconds between TERM
+    and KILL at its end by us.
     """
 
     def __init__(
@@ -65,19 +68,21 @@ class Errand:
         env: Mapping[str, str],
         *,
         loop: asyncio.AbstractEventLoop,
-        stdin: bytes = b"",
+        stdin: bytes | None = b"",
         deadline: float,
         on_done: Callable[[Done], None],
         kept_bytes: int = KEPT_BYTES,
         most_bytes: int | None = None,
         dies_with_us: bool = False,
+        directory: str | None = None,
+        grace: float = 0.0,
     ) -> None:
         if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
             # Inherited; the kernel would reap it and nobody would learn how it ended.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._loop = loop
         self._on_done: Callable[[Done], None] | None = on_done
-        self._unsent = memoryview(stdin)
+        self._unsent = memoryview(stdin or b"")
         self._kept_bytes = kept_bytes
         self._kept: dict[int, bytearray] = {}  # by descriptor: stdout first, then stderr
         self._ended = False
@@ -86,9 +91,14 @@ class Errand:
         self._look: asyncio.TimerHandle | None = None
         self._most_bytes = most_bytes
         self._read_bytes = 0
-        self.pid, self._stdin, self._outputs = _start(argv, env, on_terminal=dies_with_us)
+        self._grace = grace
+        self._told_to_end = False
+        with _inside(directory):
+            self.pid, self._stdin, self._outputs = _start(
+                argv, env, on_terminal=dies_with_us, has_stdin=stdin is not None
+            )
         self._deadline = loop.call_later(deadline, self._too_late)
-        self._open = {self._stdin, *self._outputs}
+        self._open = {each for each in (self._stdin, *self._outputs) if each >= 0}
         for descriptor in self._open:
             os.set_blocking(descriptor, False)
         for descriptor in self._outputs:
@@ -102,16 +112,36 @@ class Errand:
         self._on_done = None
         self._give_up()
 
+    def end(self) -> None:
+        """As at its deadline, now. No error where it has ended, or was told so before."""
+        if self._on_done is not None and not self._told_to_end:
+            self._deadline.cancel()
+            self._too_late()
+
     def _give_up(self) -> None:
         self._deadline.cancel()
         for descriptor in list(self._open):
             self._close(descriptor)
         if not self._ended:
-            # Its whole group: it leads one of its own, and is not reaped, so the number is its own.
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
+            self._signal_group(signal.SIGKILL)
+            if self._told_to_end:
+                self._told_to_end = False
+                self._watch_death()
+
+    def _signal_group(self, number: int) -> None:
+        # It leads a group of its own, and is not reaped, so the number is its own.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
 
     def _too_late(self) -> None:
+        if self._grace and not self._told_to_end:
+            # From here on it is not reaped before the grace is over: its number stays that of its
+            # group, and what it has started is killed with it.
+            self._told_to_end = True
+            self._unwatch_death()
+            self._signal_group(signal.SIGTERM)
+            self._deadline = self._loop.call_later(self._grace, self._too_late)
+            return
         for descriptor in self._outputs:
             self._read(descriptor)
         self._give_up()
@@ -188,6 +218,15 @@ class Errand:
         else:
             self._loop.add_reader(self._pidfd, self._check_death)
 
+    def _unwatch_death(self) -> None:
+        if self._pidfd >= 0:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
+
     def _look_again(self) -> None:
         self._look = self._loop.call_later(self._look_delay, self._check_death)
         self._look_delay = min(2 * self._look_delay, _LATEST_LOOK)
@@ -215,11 +254,7 @@ class Errand:
             else:
                 status = os.WEXITSTATUS(code)
         self._ended = True
-        self._look = None
-        if self._pidfd >= 0:
-            self._loop.remove_reader(self._pidfd)
-            os.close(self._pidfd)
-            self._pidfd = -1
+        self._unwatch_death()
         for descriptor in self._outputs:
             for _ in range(_LAST_CHUNKS):
                 if not self._read(descriptor):
@@ -228,11 +263,28 @@ class Errand:
         self._tell(status, number)
 
 
+@contextmanager
+def _inside(directory: str | None) -> Iterator[None]:
+    """posix_spawn knows no directory of its own: this thread, the only one, goes there and back."""
+    if directory is None:
+        yield
+        return
+    before = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
+    try:
+        os.chdir(directory)
+        try:
+            yield
+        finally:
+            os.fchdir(before)
+    finally:
+        os.close(before)
+
+
 def _start(
-    argv: Sequence[str], env: Mapping[str, str], *, on_terminal: bool
+    argv: Sequence[str], env: Mapping[str, str], *, on_terminal: bool, has_stdin: bool
 ) -> tuple[int, int, tuple[int, int]]:
     """Start it -> (pid, its stdin, (its stdout, its stderr)): our ends of three pipes, or of two
-    and a pty."""
+    and a pty; its stdin is -1 where it has /dev/null."""
     program = argv[0]
     if "/" not in program:
         program = shutil.which(program, path=env.get("PATH", os.defpath)) or program
@@ -250,6 +302,8 @@ def _start(
             # Not a copy of ours: the first terminal that the leader of a session opens, and setsid
             # comes before these, is its controlling one.
             actions[2] = (os.POSIX_SPAWN_OPEN, 2, os.ttyname(err_write), os.O_RDWR, 0)
+        if not has_stdin:
+            actions[0] = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
         pid = os.posix_spawn(
             program,
             list(argv),
@@ -266,6 +320,9 @@ def _start(
         raise
     for descriptor in (stdin, out_write, err_write):
         os.close(descriptor)
+    if not has_stdin:
+        os.close(stdin_write)
+        stdin_write = -1
     return pid, stdin_write, (out, err)
 
 

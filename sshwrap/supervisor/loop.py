@@ -20,6 +20,7 @@ from sshwrap.ssh.look import Look as ServerLook
 from sshwrap.supervisor.beside import Beside, NoSignIn
 from sshwrap.supervisor.changing import FORWARD_KEYS, edited, words_of
 from sshwrap.supervisor.healing import Pace
+from sshwrap.supervisor.hooks import Hooks
 from sshwrap.supervisor.journal import Journal
 from sshwrap.supervisor.lock import holder, try_lock
 from sshwrap.supervisor.memory import before_us, keep_wanted, remember_up, was_up
@@ -97,6 +98,7 @@ class Supervisor:
         self._waiting = Waiting(loop, self._due, self._news)
         self._neighbours = Neighbours(loop, places, self.units, self._due)
         self._beside = Beside(self, self._program.version_and_path, self._environ_of)
+        self._hooks = Hooks(loop, places, environ, self.units, record=self.record, now=self._now)
         self.heals = Pace()
         self._turns = Turns(loop, start=self._its_turn, wait=self._back_to_wait)
         self._told = News(loop, self.snapshots, on_change)
@@ -162,6 +164,7 @@ class Supervisor:
 
     def kill(self) -> None:
         """A second order to end: no ssh outlives us, and none is waited for."""
+        self._hooks.close()
         while self.units:
             _, unit = self.units.popitem()
             self._beside.leave(unit.name)
@@ -228,6 +231,7 @@ class Supervisor:
         """Down and unwanted: another supervisor may have it now."""
         gone = self._snapshot(unit)
         del self.units[unit.name]
+        self._hooks.leave(unit)
         self._waiting.gone(unit.name)
         self._neighbours.leave(unit.name)
         self._beside.leave(unit.name)
@@ -272,6 +276,7 @@ class Supervisor:
                     self.record(unit, entry)
                 case HoldDestination(seconds=seconds):
                     self._hold(unit.order.server, seconds)
+        self._hooks.see(unit)
         if unit.tunnel is not tunnel:  # an effect had an answer, which did the rest
             return
         if tunnel.state is State.DOWN and not tunnel.wanted and before.state is not State.DOWN:
