@@ -44,6 +44,10 @@ FULL: dict[str, Any] = {
     "reclaim": False,
     "restart_max_delay": 7.5,
     "autostart": False,
+    "on_up": ["notify-send", "web", "", "two\nlines"],
+    "on_down": ["bin/tell", "~/not/expanded"],
+    "on_failed": ["~/bin/tell"],
+    "notify_after": 2.5,
 }
 
 
@@ -355,9 +359,9 @@ def test_the_destinations_own_user_and_port_beat_the_default_ones() -> None:
 
 def test_defaults_are_checked_by_themselves() -> None:
     found = check_defaults(
-        {"port": "x", "on_up": []}, file_dir="/", environ={}, service_port={}.get
+        {"port": "x", "visitor_log": False}, file_dir="/", environ={}, service_port={}.get
     )
-    assert [fault.path for fault in found] == [("on_up",), ("port",)]
+    assert [fault.path for fault in found] == [("visitor_log",), ("port",)]
 
 
 def test_json_is_lossless() -> None:
@@ -388,6 +392,7 @@ def test_the_digest_changes_with_what_ssh_is_told() -> None:
         {**FULL, "probe_interval": 0},
         {**FULL, "run_on_server": True},
         {**FULL, "reclaim": True},
+        {**FULL, "on_up": [], "on_down": ["x"], "on_failed": ["y"], "notify_after": 9},
         {**FULL, "remote_forward": ["*:012345:localhost:8080", *FULL["remote_forward"][1:]]},
     ):
         changed = make(other)
@@ -402,6 +407,61 @@ def test_the_digest_changes_with_what_ssh_is_told() -> None:
         changed = make(other)
         assert isinstance(changed, Profile)
         assert profile_digest(changed) != digest
+
+
+def test_the_program_of_a_hook_is_found_where_the_file_is() -> None:
+    made = make(FULL)
+    assert isinstance(made, Profile)
+    assert made.on_up == ("notify-send", "web", "", "two\nlines")
+    assert made.on_down == ("/etc/sshwrap/bin/tell", "~/not/expanded")
+    assert made.on_failed == ("/home/u/bin/tell",)
+    assert profile_from_json(json.loads(json.dumps(profile_to_json(made)))) == made
+    dot = make({"destination": "h", "on_up": ["./tell"], "on_down": ["/x/./y"]})
+    assert isinstance(dot, Profile)
+    assert (dot.on_up, dot.on_down) == (("/etc/sshwrap/tell",), ("/x/./y",))
+
+
+def test_an_empty_list_is_no_hook_whatever_the_defaults_say() -> None:
+    merged = merge_defaults({"on_down": ["tell"]}, {"destination": "h", "on_down": []})
+    made = make(merged)
+    assert isinstance(made, Profile)
+    assert made.on_down == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (
+            "notify-send 'it is up'",
+            'on_up: no shell reads it: write it as a list: on_up = ["notify-send", "it is up"]',
+        ),
+        (
+            "tell | mail me",
+            "on_up: no shell reads it: write it as a list:"
+            ' on_up = ["sh", "-c", "…"] for a shell of your own',
+        ),
+        ("it's", "on_up: no shell reads it: write it as a list"),
+        ("", "on_up: no shell reads it: write it as a list"),
+        (True, "on_up: want a list of strings, not true"),
+        ({"a": 1}, "on_up: want a list of strings, not a table"),
+        ([""], "on_up[0]: is empty"),
+        (["a\nb"], "on_up[0]: \"a\\x0ab\" holds a control character: '\\n'"),
+        (["tell", 5], "on_up[1]: want a string, not the number 5"),
+        (["tell", ["x"]], "on_up[1]: want a string, not a list"),
+        (["tell", "a\x1bb"], "on_up[1]: \"a\\x1bb\" holds a control character: '\\x1b'"),
+        (["tell", "a\0"], "on_up[1]: \"a\\x00\" holds a control character: '\\x00'"),
+        (["tell", "x" * 4097], "on_up[1]: has 4097 characters, 4096 at most"),
+        (["tell"] * 257, "on_up: has 257 words, 256 at most"),
+        (["~ann/tell"], 'on_up[0]: "~ann/tell": write the whole path'),
+    ],
+)
+def test_what_is_no_hook(value: object, said: str) -> None:
+    assert faults({"on_up": value}) == [said]
+
+
+@pytest.mark.parametrize("value", ["60", True, -1, 86401])
+def test_what_is_no_time_of_an_outage(value: object) -> None:
+    assert len(faults({"notify_after": value})) == 1
 
 
 scalars = st.one_of(

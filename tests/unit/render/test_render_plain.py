@@ -36,6 +36,7 @@ EVENTS = [
     "doubt",
     "dead",
     "holder",
+    "hook",
 ]
 AT = {"forward": "*:12345:localhost:8080", "address": "vps.example.com:12345"}
 RULE = "do: sshwrap doctor cam"
@@ -45,6 +46,42 @@ RULE = "do: sshwrap doctor cam"
     ("event", "values", "text"),
     [
         ("wanted", {"by": "up"}, "starting: asked for"),
+        (
+            "hook",
+            {"hook": "on_up", "outcome": "done", "status": 0, "output": []},
+            "hook: on_up ran",
+        ),
+        (
+            "hook",
+            {"hook": "on_down", "outcome": "failed", "status": 6, "output": ["curl: (6)", "no"]},
+            "hook: on_down failed with exit status 6: curl: (6) / no",
+        ),
+        (
+            "hook",
+            {"hook": "on_down", "outcome": "failed", "status": None, "signal": 9},
+            "hook: on_down was ended by signal 9",
+        ),
+        (
+            "hook",
+            {"hook": "on_down", "outcome": "timed_out", "seconds": 32.0},
+            "hook: on_down took too long, and was ended after 32 s",
+        ),
+        (
+            "hook",
+            {"hook": "on_up", "outcome": "flooded", "output": ["y"]},
+            "hook: on_up wrote too much, and was ended: y",
+        ),
+        (
+            "hook",
+            {"hook": "on_failed", "outcome": "not_started", "output": ['"tell": no such file']},
+            'hook: on_failed cannot be started: "tell": no such file',
+        ),
+        (
+            "hook",
+            {"hook": "on_up", "outcome": "cut_short"},
+            "hook: on_up was cut short, because its tunnel was ended",
+        ),
+        ("hook", {"hook": "on_up", "outcome": 5, "output": 7}, "hook: on_up ended, nobody saw how"),
         ("wanted", {"by": "run"}, "starting: asked for"),
         ("wanted", {"by": "restart"}, "starting: a restart was asked for"),
         ("wanted", {"by": "start"}, "starting: still wanted from before"),

@@ -61,6 +61,7 @@ TOLD_TO_SSH = {
 NOT_FOR_SSH = {
     *("description", "restart_max_delay", "autostart"),
     *("probe_interval", "run_on_server", "reclaim"),
+    *("on_up", "on_down", "on_failed", "notify_after"),
 }
 
 
