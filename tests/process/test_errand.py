@@ -334,3 +334,63 @@ def test_a_hundred_at_once(world: World) -> None:
     assert sorted((done.status, int(done.out)) for done in world.done) == [
         (number, number) for number in range(100)
     ]
+
+
+# --- one that may tidy up first, in a directory of its own, with nothing to read ---
+
+
+def test_it_is_told_to_end_before_it_is_killed(world: World) -> None:
+    world.sh(
+        "trap 'echo tidied; exit 0' TERM; echo ready; sleep 600 & wait", deadline=60, grace=0.5
+    )
+    (errand,) = world.errands
+    world.run_until(lambda: b"ready" in bytes(errand._kept[errand._outputs[0]]))
+    errand.end()
+    errand.end()
+    done = world.end()
+    assert (done.timed_out, done.status, done.out) == (True, None, b"ready\ntidied\n")
+
+
+def test_what_it_has_started_is_ended_with_it(world: World, tmp_path: Path) -> None:
+    """Also what is deaf to TERM, and outlives its parent, which is not."""
+    deaf = f"trap '' TERM; echo $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; sleep 600"
+    world.sh(f'sh -c "{deaf.replace("$", chr(92) + "$")}" & wait', deadline=60, grace=0.3)
+    world.run_until((tmp_path / "pid").exists)
+    pid = int((tmp_path / "pid").read_text())
+    world.errands[0].end()
+    assert world.end().timed_out
+    wait_for(lambda: (one := process(pid)) is None or one.state == "Z")
+
+
+def test_one_that_is_being_ended_can_be_killed_at_once(world: World) -> None:
+    errand = world.sh("trap '' TERM; echo ready; while :; do sleep 600; done", grace=600.0)
+    world.run_until(lambda: b"ready" in bytes(errand._kept[errand._outputs[0]]))
+    errand.end()
+    world.turn()
+    errand.cancel()
+    world.run_until(lambda: is_reaped(errand.pid))
+    assert world.done == []
+
+
+def test_it_starts_in_its_directory_and_reads_nothing(world: World) -> None:
+    before = Path.cwd()
+    done = world.result("pwd; readlink /proc/self/fd/0; cat", stdin=None, directory="/")
+    assert (done.status, done.out) == (0, b"/\n/dev/null\n")
+    assert Path.cwd() == before
+
+
+def test_one_that_cannot_be_started_there(world: World) -> None:
+    before = Path.cwd()
+    with pytest.raises(FileNotFoundError):
+        world.start("/no/such/program", stdin=None, directory="/")
+    assert Path.cwd() == before
+
+
+def test_from_a_directory_that_is_gone(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert world.result("pwd", directory="/").out == b"/\n"
