@@ -108,7 +108,8 @@ def test_it_is_told_of_the_first_coming_up(cli: FakeCli, told: Told) -> None:
     assert one["argv"] == f"{told.folder} a b $HOME; "
     # Of its supervisor it has inherited nothing: no socket, no epoll, no lock.
     assert [each for each in ("socket:", "anon_inode:", ".lock") if each in one["open"]] == []
-    assert one["ignored"].split()[1].strip("0") == "", "no signal is ignored"
+    of_the_c_library = 3 << 31  # signals 32 and 33: nobody can set these
+    assert int(one["ignored"].split()[1], 16) & ~of_the_c_library == 0, "no signal is ignored"
     # What the caller's environment says stays, and "sshwrap status" there asks this supervisor.
     assert one["DBUS_SESSION_BUS_ADDRESS"] == "unix:path=/run/user/0/bus"
     assert one["SSHWRAP_STATE_DIR"] == cli.env["SSHWRAP_STATE_DIR"]
