@@ -220,7 +220,7 @@ def _common(parser: argparse.ArgumentParser, *, top: bool) -> None:
         "--no-input",
         action="store_true",
         default=flag,
-        help="never ask anything (as it is in this version anyway)",
+        help="never ask anything",
     )
 
 
