@@ -83,9 +83,7 @@ def way_facts(
     trip: Fact[float] = Unknown("no connection was made")
     if connected is not None and connected.answer is Answer.OPEN:
         trip = Known(connected.seconds)
-    return Way(
-        addresses=addresses, tcp=tcp, banner=banner, host_key=host_key, round_trip=trip
-    )
+    return Way(addresses=addresses, tcp=tcp, banner=banner, host_key=host_key, round_trip=trip)
 
 
 def look_at_port(
