@@ -27,7 +27,8 @@ from typing import NoReturn
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from sshwrap.paths import find_places  # noqa: E402 (a script runs from anywhere)
+from scripts import demo_doctor  # noqa: E402 (a script runs from anywhere)
+from sshwrap.paths import find_places  # noqa: E402
 from tests.support.ports import free_port  # noqa: E402
 from tests.support.processes import Process, process, processes  # noqa: E402
 from tests.support.sshd import Sshd  # noqa: E402
@@ -222,6 +223,8 @@ def tell(stage: Stage) -> None:
     stage.sshwrap("down", "web")
     assert stage.page() is None, "nobody is served any more"
 
+    tell_of_gateway_ports(stage)
+
 
 def tell_of_half_a_port(stage: Stage) -> None:
     say("""6. Another program takes the IPv4 half of the port. ssh reports success all the same; who
@@ -241,6 +244,49 @@ def tell_of_half_a_port(stage: Stage) -> None:
     wait_for(lambda: stage.tunnel()["ok"], within=WITHIN, what="the port is whole")
     show(f"whole {time.monotonic() - began:.1f} s later, on the same connection")
     stage.sshwrap("status")
+
+
+def tell_of_gateway_ports(stage: Stage) -> None:
+    say("""9. The oldest complaint about "ssh -R": it works on the server itself, and nobody outside
+        reaches it. Four hosts of their own: a home behind a router, a server on the internet whose
+        sshd has GatewayPorts "no", as most have, and a visitor.""")
+    reason = demo_doctor.why_not()
+    if reason is not None:
+        show(f"(left out: {reason})")
+        return
+
+    def run(*words: str, expected: int) -> None:
+        show_command(" ".join(["sshwrap", *words]))
+        status = there.sshwrap(*words)
+        if status != 0:
+            print(f"  (exit status {status})", flush=True)
+        if status != expected:
+            raise RuntimeError(f"sshwrap {words[0]} ended with {status}, not {expected}")
+
+    with demo_doctor.outside(stage.folder / "hosts") as there:
+        show_command("cat profiles.toml")
+        show(there.profile)
+        run("up", "-d", "web", expected=1)
+        port = demo_doctor.PORT
+        show_command(f"on the server: visit http://localhost:{port}/")
+        show(there.on_the_server())
+        show_command(f"from outside: visit http://vps4.example.com:{port}/")
+        show(there.wait_until_served(False))
+
+        say("10. Why, and what to do. Doctor looks over the running tunnel, and writes nothing.")
+        run("doctor", "web", expected=1)
+
+        say("""11. Put right: the change is shown first (here nobody is asked: --yes), made, and
+            proved by a new sign-in; without that the server would take it back by itself.""")
+        run("doctor", "web", "--fix", "--yes", expected=0)
+        show_command(f"from outside: visit http://vps4.example.com:{port}/")
+        show(there.wait_until_served(True))
+
+        say("12. And taken back.")
+        run("doctor", "web", "--undo", "--yes", expected=0)
+        show_command(f"from outside: visit http://vps4.example.com:{port}/")
+        show(there.wait_until_served(False))
+        run("down", "web", expected=0)
 
 
 IPV4 = "127.0.0.1"

@@ -62,26 +62,18 @@ def advice(forward: Mapping[str, Any], profile: str) -> list[str]:
     if reach == "half_bound":
         there = ", on the server" if forward["kind"] == "remote" else ""
         return [f"see who holds it{there}:", f"  sudo ss -ltnp 'sport = :{port}'"]
-    if reach in ("loopback_only", "exposed"):
-        return gateway_ports(profile)
+    if reach == "loopback_only":
+        return [f"sshwrap doctor {profile} --fix"]
+    if reach == "exposed":
+        return [f"sshwrap doctor {profile}"]
     if not _is_for_all(forward) or forward["from_here"] not in NO_ENTRY:
         return []
     if forward["from_here"] == "refused" and reach != "as_asked":
-        return gateway_ports(profile)
+        return [f"sshwrap doctor {profile} --fix"]
     return [
         "on the server, where ufw is its firewall:",
         f"  sudo ufw allow {port}/tcp",
         'else its provider\'s firewall ("security group", 安全组)',
-    ]
-
-
-def gateway_ports(profile: str) -> list[str]:
-    """What lets each forward listen where it asks to; a running session keeps the old rule."""
-    return [
-        "as root on the server, at the top of /etc/ssh/sshd_config:",
-        "  GatewayPorts clientspecified",
-        "then there: sshd -t && systemctl reload ssh",
-        f"then here: sshwrap restart {profile}",
     ]
 
 

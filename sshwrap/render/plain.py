@@ -124,13 +124,10 @@ def reach_text(entry: Mapping[str, Any]) -> str:
     name = text_of(entry, "address") or text_of(entry, "forward")
     bound = [each for each in list_of(entry, "bound") if isinstance(each, str)]
     reason = text_of(entry, "reason")
-    do = (
-        '; do: the line "GatewayPorts clientspecified" at the top of its sshd_config, reload '
-        f"sshd, sshwrap restart {text_of(entry, 'profile')}"
-    )
+    do = f"; do: sshwrap doctor {text_of(entry, 'profile')}"
     match text_of(entry, "reach"):
         case "loopback_only":
-            return f"{name} is {OWN_LOOPBACK}{do}"
+            return f"{name} is {OWN_LOOPBACK}{do} --fix"
         case "half_bound":
             return f"{name} is {half_text(bound, reason)}"
         case "exposed":

@@ -244,6 +244,20 @@ def _read(answer: Sequence[str]) -> Look:
     )
 
 
+def read_listeners(
+    rows: Sequence[str], ports: Collection[int], held: Collection[int], *, is_big: bool
+) -> tuple[Listener, ...]:
+    """Who listens at these ports, by rows of /proc/net/tcp and tcp6 of this very machine; ours is
+    what has one of these inodes. ValueError where that is no such table."""
+    listening = (row for row in rows if " 0A " in row)  # TCP_LISTEN of net/tcp_states.h
+
+    def owner(inode: int, _uid: int) -> Owner:
+        return Owner.OURS if inode in held else Owner.OTHER
+
+    found = (_listener(row, is_big=is_big, owner=owner) for row in listening)
+    return tuple(one for one in found if one.port in ports)
+
+
 def _client(connection: str) -> tuple[str, int] | None:
     """From SSH_CONNECTION: our address and port, then the server's."""
     fields = connection.split()

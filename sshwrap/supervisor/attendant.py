@@ -69,6 +69,7 @@ class Attendant:
             keeper,
             self._control,
             self._timers,
+            pid,
             probe=self._probe,
             on_look=self._looked,
             on_told=self._told,
@@ -80,7 +81,9 @@ class Attendant:
             self._control,
             self._spellings,
             lambda: [(s, self._survey.probed(i)) for i, s in enumerate(self._forwards())],
-            on_granted=self.look,
+            keeper.heals,
+            has_ipv6=lambda: self._survey.has_ipv6,
+            on_look=self.look,
             on_gone=self._survey.cannot_ask,
         )
 
@@ -221,9 +224,13 @@ class Attendant:
         if self._closed:
             return
         if outcome != "open":
-            self._timers.set("knock", KNOCK_AGAIN, self.knock)
+            self._timers.set("knock", KNOCK_AGAIN, self._knock_again)
         if not self._knocks.is_knocking:
             self._probe_first()
+
+    def _knock_again(self) -> None:
+        self.look()  # who has it now may be another than when we came up
+        self.knock()
 
     def _probe_first(self) -> None:
         """The loop, where no connection has shown yet that it works."""

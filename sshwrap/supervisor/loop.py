@@ -19,6 +19,7 @@ from sshwrap.ssh.evidence import Evidence, Progress
 from sshwrap.ssh.look import Look as ServerLook
 from sshwrap.supervisor.beside import Beside, NoSignIn
 from sshwrap.supervisor.changing import FORWARD_KEYS, edited, words_of
+from sshwrap.supervisor.healing import Pace
 from sshwrap.supervisor.journal import Journal
 from sshwrap.supervisor.lock import holder, try_lock
 from sshwrap.supervisor.memory import before_us, keep_wanted, remember_up, was_up
@@ -96,6 +97,7 @@ class Supervisor:
         self._waiting = Waiting(loop, self._due, self._news)
         self._neighbours = Neighbours(loop, places, self.units, self._due)
         self._beside = Beside(self, self._program.version_and_path, self._environ_of)
+        self.heals = Pace()
         self._turns = Turns(loop, start=self._its_turn, wait=self._back_to_wait)
         self._told = News(loop, self.snapshots, on_change)
         self._unwritten_handle: asyncio.Handle | None = None

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sshwrap.ssh.look import Look
     from sshwrap.ssh.version import Version
     from sshwrap.supervisor.beside import NoSignIn
+    from sshwrap.supervisor.healing import Pace
     from sshwrap.supervisor.sign_in import SignedIn, SignIn
     from sshwrap.supervisor.unit import Unit
     from sshwrap.tunnel.traffic import TargetChange
@@ -55,6 +56,7 @@ class Keeper(Protocol):
 
     loop: asyncio.AbstractEventLoop
     places: Places
+    heals: Pace
 
     def apply(self, unit: Unit, event: Event) -> None: ...
     def record(self, unit: Unit, entry: Mapping[str, Any]) -> None: ...

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 from sshwrap.profile.forward import Kind
 from sshwrap.ssh.look import Look, Owner
 from sshwrap.ssh.mux import Unknown, Why
+from sshwrap.supervisor.here import has_ipv6_here, listeners_here
 from sshwrap.tunnel.events import Looked
 from sshwrap.tunnel.model import State
 from sshwrap.tunnel.reach import (
+    AS_ASKED,
     UNKNOWN,
     Reach,
     addresses_to_probe,
+    judge_listeners,
     judge_probes,
     judge_reach,
     where_to_probe,
@@ -26,6 +29,7 @@ from sshwrap.tunnel.reach import (
 from sshwrap.tunnel.where import may_probe, port_of
 
 if TYPE_CHECKING:
+    from sshwrap.profile.forward import Forward
     from sshwrap.ssh.probe import Probed
     from sshwrap.supervisor.control import Control
     from sshwrap.supervisor.run import Keeper
@@ -40,7 +44,8 @@ Probe = Callable[[int, str, Callable[[int, str, "Probed"], None]], None]
 
 
 class Survey:
-    """`probe(index, address, on_probed)` connects from the server to that address of a forward.
+    """`pid` is of the tunnel's ssh. `probe(index, address, on_probed)` connects from the server to
+    that address of a forward.
 
     `on_look(look)` with each that was had; `on_told(reaches, is_news)` when the tunnel was told
     what was seen, unless it has ended over that; `is_closed` says so.
@@ -52,6 +57,7 @@ class Survey:
         keeper: Keeper,
         control: Control,
         timers: Timers,
+        pid: int,
         *,
         probe: Probe,
         on_look: Callable[[Look], None],
@@ -64,6 +70,7 @@ class Survey:
         self._keeper = keeper
         self._control = control
         self._timers = timers
+        self._pid = pid
         self._probe = probe
         self._on_look = on_look
         self._on_told = on_told
@@ -122,6 +129,11 @@ class Survey:
             self._probe(index, address, probed)
         if not asked:
             self._tell()
+
+    @property
+    def has_ipv6(self) -> bool | None:
+        """Whether the server has; None where nobody has looked."""
+        return self.seen.has_ipv6 if isinstance(self.seen, Look) else None
 
     def outdated(self) -> None:
         """What is being asked is about forwards that are others by now."""
@@ -194,7 +206,7 @@ class Survey:
     def _judge(self, state: ForwardState, probed: Mapping[str, Probed]) -> Reach:
         forward = state.forward
         if forward.kind is not Kind.REMOTE:
-            return Reach(UNKNOWN, None, "it listens on this machine, by ssh's word")
+            return self._judge_here(forward)
         if isinstance(self.seen, Unknown) and probed:
             judged = judge_probes(forward, state.allocated_port, probed)
             if judged.reach == UNKNOWN:
@@ -202,3 +214,13 @@ class Survey:
                 return judged._replace(reason=reason)
             return judged
         return judge_reach(forward, state.allocated_port, self.seen, probed)
+
+    def _judge_here(self, forward: Forward) -> Reach:
+        port = forward.listen_port
+        found = listeners_here(self._pid, (port,)) if port is not None else None
+        if found is None:
+            return Reach(UNKNOWN, None, "it listens on this machine, by ssh's word")
+        judged = judge_listeners(forward, None, found, has_ipv6=has_ipv6_here())
+        if judged.reach != AS_ASKED or judged.reason is None:
+            return judged
+        return judged._replace(reason=judged.reason.partition(":")[0])  # the rest is of servers

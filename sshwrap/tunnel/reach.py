@@ -140,6 +140,19 @@ def missing_half(
     return replace(forward, listen_host=host, listen_port=port)
 
 
+def doubtful_half(
+    forward: Forward, allocated_port: int | None, reach: Reach, *, has_ipv6: bool | None
+) -> Forward | None:
+    """What to ask for once more where one family alone listens, and nobody is seen to hold the
+    other: sshd may forward none of it, or a program has taken the port and does not listen yet."""
+    is_port = forward.kind is Kind.REMOTE and forward.listen_path is None
+    if reach.reach != AS_ASKED or not reach.bound or not is_port:
+        return None
+    half = missing_half(forward, allocated_port, reach.bound)
+    lacks_ipv6 = half is not None and ":" in (half.listen_host or "")
+    return None if lacks_ipv6 and has_ipv6 is not True else half
+
+
 def _holder(
     asked: str | None, ours: tuple[str, ...], others: Sequence[Listener]
 ) -> Listener | None:

@@ -142,6 +142,41 @@ class TestHalfBound:
         assert listeners(port) == {HERE, "::1"}
         assert "hello" in fetch(port)
 
+    @pytest.mark.parametrize("then", ["lets go of it", "listens"])
+    def test_one_who_has_taken_half_of_it_and_does_not_listen_yet(
+        self, make_sshd: MakeSshd, make_cli: MakeCli, web: Web, then: str
+    ) -> None:
+        """Nobody can see him, and sshd is refused by him all the same."""
+        cli = make_cli(make_sshd(options={"GatewayPorts": "clientspecified"}))
+        port = free_port()
+        with socket.socket() as other:
+            other.bind(("0.0.0.0", port))
+            forward = brought_up(cli, f"*:{port}:{HERE}:{web.port}")
+            assert forward["bound"] == ["::"]
+            if then == "listens":
+                other.listen()
+                cli.wait("web", lambda t: t["forwards"][0]["reach"] == "half_bound", within=LOOKED)
+        cli.wait(
+            "web", lambda t: set(t["forwards"][0]["bound"]) == {"0.0.0.0", "::"}, within=LOOKED
+        )
+        assert is_as_asked(cli.tunnel("web"))
+        assert "hello" in fetch(port)
+
+    def test_a_server_that_forwards_one_family_alone_is_asked_in_vain_and_left_in_peace(
+        self, make_sshd: MakeSshd, make_cli: MakeCli, web: Web
+    ) -> None:
+        options = {"GatewayPorts": "clientspecified", "AddressFamily": "inet"}
+        sshd = make_sshd(options=options)
+        cli = make_cli(sshd)
+        port = free_port()
+        forward = brought_up(cli, f"*:{port}:{HERE}:{web.port}")
+        assert (forward["reach"], forward["bound"]) == ("as_asked", ["0.0.0.0"])
+        assert forward["reach_reason"].startswith("IPv4 only")
+        asked = "channel_setup_fwd_listener_tcpip: getaddrinfo(::)"
+        wait_for(lambda: sshd.log().count(asked) == 2, within=LOOKED, what=sshd.log)
+        assert cli.tunnel("web")["forwards"][0]["reach"] == "as_asked"
+        assert cli.journal("web", "reach") == []
+
     def test_a_visitor_of_the_half_that_is_there_stays(
         self, make_sshd: MakeSshd, make_cli: MakeCli, web: Web
     ) -> None:

@@ -154,22 +154,9 @@ def test_only_what_everybody_was_promised_is_wrong_when_it_does_not_answer() -> 
                 'else its provider\'s firewall ("security group", 安全组)',
             ],
         ),
-        *(
-            (
-                values,
-                [
-                    "as root on the server, at the top of /etc/ssh/sshd_config:",
-                    "  GatewayPorts clientspecified",
-                    "then there: sshd -t && systemctl reload ssh",
-                    "then here: sshwrap restart web",
-                ],
-            )
-            for values in (
-                {"reach": "loopback_only"},
-                {"reach": "exposed"},
-                {"reach": "unknown", "from_here": "refused"},
-            )
-        ),
+        ({"reach": "loopback_only"}, ["sshwrap doctor web --fix"]),
+        ({"reach": "unknown", "from_here": "refused"}, ["sshwrap doctor web --fix"]),
+        ({"reach": "exposed"}, ["sshwrap doctor web"]),
         ({"reach": "as_asked", "from_here": "open", "target": "refused"}, []),
     ],
 )

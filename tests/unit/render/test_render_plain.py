@@ -38,10 +38,7 @@ EVENTS = [
     "holder",
 ]
 AT = {"forward": "*:12345:localhost:8080", "address": "vps.example.com:12345"}
-RULE = (
-    'do: the line "GatewayPorts clientspecified" at the top of its sshd_config, reload sshd, '
-    "sshwrap restart cam"
-)
+RULE = "do: sshwrap doctor cam"
 
 
 @pytest.mark.parametrize(
@@ -154,7 +151,7 @@ RULE = (
             "reach",
             {**AT, "reach": "loopback_only", "bound": ["127.0.0.1", "::1"], "old": None},
             "up, but: vps.example.com:12345 is on the server's own loopback: its GatewayPorts is "
-            f'"no"; {RULE}',
+            f'"no"; {RULE} --fix',
         ),
         (
             "reach",

@@ -106,10 +106,7 @@ web   up, but    3 h 12 min   vps.example.com:12345 → localhost:8080
                  refused from here: sshd put port 12345 on the server's own
                  loopback: its GatewayPorts is "no" (-g does not change that: it
                  is for -L and -D)
-                 do: as root on the server, at the top of /etc/ssh/sshd_config:
-                       GatewayPorts clientspecified
-                     then there: sshd -t && systemctl reload ssh
-                     then here: sshwrap restart web
+                 do: sshwrap doctor web --fix
 half  up, but    3 h 12 min   vps.example.com:12345 → localhost:8080
                  port 12345 is only half ours: visitors by IPv6 alone get
                  through; uid 33 listens on 0.0.0.0; asked for again until it is
@@ -152,7 +149,7 @@ def test_the_same_advice_is_given_once() -> None:
     (web, _, fire) = (each["forwards"][0] for each in not_as_asked())
     lines = status([tunnel("web", forwards=[web, fire, web])])
     assert [line.strip() for line in lines if "do:" in line] == [
-        "do: as root on the server, at the top of /etc/ssh/sshd_config:",
+        "do: sshwrap doctor web --fix",
         "do: on the server, where ufw is its firewall:",
     ]
     assert sum("sudo ufw" in line for line in lines) == 1
@@ -163,7 +160,7 @@ def test_what_is_not_as_asked_fits_and_loses_nothing(columns: int) -> None:
     lines = status(not_as_asked(), columns)
     assert all(width(line) <= columns for line in lines)
     words = "".join("".join(lines).split())
-    assert "GatewayPortsclientspecified" in words
+    assert "sshwrapdoctorweb--fix" in words
     assert words.count("do:") == 3
 
 

@@ -11,7 +11,9 @@ from sshwrap.ssh.look import Listener, Look, Owner, SocketListener
 from sshwrap.ssh.mux import Unknown, Why
 from sshwrap.ssh.probe import Found, Probed
 from sshwrap.tunnel.reach import (
+    Reach,
     addresses_to_probe,
+    doubtful_half,
     judge_listeners,
     judge_probes,
     judge_reach,
@@ -351,3 +353,42 @@ class TestMissingHalf:
         both = judge_reach(forward(bind), None, look(*map(row, have), row(missing)))
         assert both.reach == "as_asked"
         assert set(both.bound or ()) in (set(EVERY), set(LOCAL))
+
+
+class TestDoubtfulHalf:
+    """One family alone listens, as asked, and nobody is seen to hold the other."""
+
+    @pytest.mark.parametrize(
+        ("bind", "bound", "six", "half"),
+        [
+            ("*:", ("::",), True, "0.0.0.0"),
+            ("*:", ("::",), False, "0.0.0.0"),
+            ("*:", ("0.0.0.0",), True, "::"),
+            ("", ("127.0.0.1",), True, "::1"),
+            ("localhost:", ("::1",), None, "127.0.0.1"),
+            ("*:", ("0.0.0.0",), False, None),
+            ("*:", ("0.0.0.0",), None, None),
+            ("*:", ("0.0.0.0", "::"), True, None),
+            ("0.0.0.0:", ("0.0.0.0",), True, None),
+            ("*:", (), True, None),
+        ],
+    )
+    def test_what_is_asked_for(
+        self, bind: str, bound: tuple[str, ...], six: bool | None, half: str | None
+    ) -> None:
+        found = doubtful_half(forward(bind), None, Reach("as_asked", bound, None), has_ipv6=six)
+        assert (None if found is None else found.listen_host) == half
+
+    @pytest.mark.parametrize("reach", ["half_bound", "unknown", "loopback_only", "exposed"])
+    def test_nothing_of_what_is_wrong_anyway(self, reach: str) -> None:
+        judged = Reach(reach, ("::",), None)
+        assert doubtful_half(forward("*:"), None, judged, has_ipv6=True) is None
+
+    def test_nothing_of_a_socket(self) -> None:
+        judged = Reach("as_asked", ("/r.sock",), None)
+        assert doubtful_half(asked("/r.sock:localhost:80"), None, judged, has_ipv6=True) is None
+
+    def test_nothing_of_what_listens_here(self) -> None:
+        local = asked(f"{PORT}:localhost:80", Kind.LOCAL)
+        judged = Reach("as_asked", ("127.0.0.1",), None)
+        assert doubtful_half(local, None, judged, has_ipv6=True) is None
