@@ -54,7 +54,7 @@ def doctor(options: Namespace, places: Places) -> int:
     """0 where nothing fails, 1 where something does; of --fix and --undo: whether it was done."""
     refuse_contradictions(options)
     subjects = find_subjects(options, places)
-    is_one_needed = options.fix or options.undo or options.report
+    is_one_needed = options.fix or options.undo or options.report is not None
     if not subjects.found:
         if is_one_needed:
             raise UserError(subjects.why_none, status=ExitStatus.USAGE)
@@ -74,7 +74,7 @@ def doctor(options: Namespace, places: Places) -> int:
         places.prepare_state_dir()  # for the control socket
         act = undo if options.undo else put_right
         return int(act(subjects.found[0], options, places))
-    report = Report(options.report) if options.report else None
+    report = None if options.report is None else Report(options.report)
     places.prepare_state_dir()
     worst = 0
     for number, subject in enumerate(subjects.found):
@@ -93,9 +93,9 @@ def refuse_contradictions(options: Namespace) -> None:
     is_change = options.fix or options.undo
     if options.fix and options.undo:
         refuse("--fix and --undo are two things")
-    if is_change and (options.json or options.report):
+    if is_change and (options.json or options.report is not None):
         refuse("--json and --report are for looking, not for changing")
-    if options.report and options.json:
+    if options.report is not None and options.json:
         refuse("--report and --json are two answers")
     for name in ("dry_run", "yes"):
         if getattr(options, name) and not is_change:
@@ -264,7 +264,7 @@ class Progress:
         self._asked = asked
         self._rows = 0
         is_seen = sys.stdout.isatty() and not is_dumb(os.environ)
-        self._shows = is_seen and not (options.json or options.report or options.quiet)
+        self._shows = is_seen and not (options.json or options.report is not None or options.quiet)
 
     def tell(self, facts: Facts) -> None:
         if not self._shows:

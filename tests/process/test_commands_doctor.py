@@ -153,7 +153,7 @@ class TestWithoutAnSsh:
         assert done.status == 1
         (finding, *_) = json.loads(done.out)["findings"]
         assert (finding["id"], finding["verdict"]) == ("ssh-version", "fail")
-        assert "7.4" in finding["seen"]
+        assert "OpenSSH_7.4p1" in finding["why"]
 
     def test_fix_changes_nothing(self, cli: FakeCli) -> None:
         profiles(cli, "web")
@@ -190,7 +190,7 @@ class TestTheReport:
         assert done.err == ""
         assert not (cli.folder / "-").exists()
 
-    @pytest.mark.parametrize("place", [".", "no/such/folder", "/dev/full"])
+    @pytest.mark.parametrize("place", [".", "", "no/such/folder", "/dev/full"])
     def test_where_none_can_be_written(self, cli: FakeCli, place: str) -> None:
         profiles(cli, "web")
         done = cli("doctor", "web", "--report", place)
