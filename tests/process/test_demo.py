@@ -84,8 +84,14 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
 def test_the_demo_tells_the_whole_story_and_leaves_nothing(demo: Demo) -> None:
     status = demo.child.wait(timeout=200)
     assert status == 0, demo.output
-    pages = re.findall(r"^    visit (\d+)$", demo.output, re.M)
+    loopback, _, hosts = demo.output.partition("\n9. ")
+    pages = re.findall(r"^    visit (\d+)$", loopback, re.M)
     assert pages == ["1", "2", "3"], demo.output
+    if "(left out: " not in hosts:  # on the server, outside once it is put right, and no more then
+        visits = r"^    (visit \d+|nothing: .*)$"
+        met = [said.split(":")[0] for said in re.findall(visits, hosts, re.M)]
+        assert met == ["visit 1", "nothing", "visit 2", "nothing"], demo.output
+        assert "+    GatewayPorts clientspecified" in hosts, demo.output
     assert len(re.findall(r"served again \d", demo.output)) == 2
     assert "refuses the connection" in demo.output  # what status says while the server is away
     assert "2 drops" in demo.output  # what logs says at the end
