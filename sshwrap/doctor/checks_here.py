@@ -46,7 +46,7 @@ def ssh_version(facts: Facts, asked: Asked) -> Judged:
     if isinstance(facts.here.ssh, Unknown):  # it was asked for, and there is none that serves
         said = facts.here.ssh.said
         return fail(
-            facts.here.ssh.reason,
+            f"no usable ssh: {facts.here.ssh.reason}",
             f"It said: {said}" if said else "Without OpenSSH's ssh there is no tunnel.",
             f"install OpenSSH's client, {MINIMUM} or newer (Debian: apt install openssh-client); "
             "where it lies elsewhere, name it:",
