@@ -277,6 +277,12 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
 
 def _down(parser: argparse.ArgumentParser) -> None:
     _names(parser, "profiles or patterns (default: all that are wanted)")
+    parser.add_argument(
+        "-y",
+        "--yes",
+        action="store_true",
+        help="also where you are connected through the very tunnel",
+    )
 
 
 def _reload(parser: argparse.ArgumentParser) -> None:

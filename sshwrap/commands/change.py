@@ -10,6 +10,7 @@ from argparse import Namespace
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from sshwrap.commands.branch import refuse_own_branch
 from sshwrap.commands.choose import choose
 from sshwrap.commands.talk import note, show_tunnels
 from sshwrap.errors import ExitStatus, UserError
@@ -70,6 +71,8 @@ def down(options: Namespace, places: Places) -> int:
     names = choose(options.names, known) if options.names else wanted
     if not names and not options.quiet:
         note("nothing is wanted up")
+    if not options.yes:
+        refuse_own_branch("down", [t for t in view.tunnels if t["profile"] in names])
     again: set[str] = set()
     for keeper in view.keepers:
         mine = [name for name in names if name in keeper.tunnels]
@@ -111,6 +114,8 @@ def restart(options: Namespace, places: Places) -> int:
             f"{', '.join(alone)}: no supervisor keeps it",
             advice=f"sshwrap up -d {' '.join(alone)}",
         )
+    if not options.yes:
+        refuse_own_branch("restart", [t for t in view.tunnels if t["profile"] in names])
     orders = _orders_of(places, view, names)
     for keeper in view.keepers:
         mine = [orders[name] for name in names if name in keeper.tunnels]

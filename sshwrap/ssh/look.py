@@ -240,7 +240,7 @@ def _read(answer: Sequence[str]) -> Look:
         boot if re.fullmatch(r"[0-9a-f-]{36}", boot) else None,
         uid,
         facts.get("ipv6") == "yes",
-        _client(facts.get("client", "")),
+        read_client(facts.get("client", "")),
     )
 
 
@@ -258,8 +258,23 @@ def read_listeners(
     return tuple(one for one in found if one.port in ports)
 
 
-def _client(connection: str) -> tuple[str, int] | None:
-    """From SSH_CONNECTION: our address and port, then the server's."""
+def read_ends(
+    rows: Sequence[str], held: Collection[int], *, is_big: bool
+) -> frozenset[tuple[str, int]]:
+    """The near ends of the connections with these inodes, by the same rows."""
+    established = [row for row in rows if " 01 " in row and row.split()[3] == "01"]
+    ends = (_listener(row, is_big=is_big, owner=lambda *_: Owner.OTHER) for row in established)
+    return frozenset((_unmapped(one.address), one.port) for one in ends if one.inode in held)
+
+
+def _unmapped(address: str) -> str:
+    """An IPv4 address that a socket of both families shows as one of IPv6."""
+    mapped = getattr(ip_address(address), "ipv4_mapped", None)
+    return address if mapped is None else str(mapped)
+
+
+def read_client(connection: str) -> tuple[str, int] | None:
+    """From SSH_CONNECTION, which has our address and port, then the server's; None: it has not."""
     fields = connection.split()
     if len(fields) != 4 or not re.fullmatch(r"[0-9]{1,5}", fields[1]):
         return None

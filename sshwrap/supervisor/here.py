@@ -1,4 +1,4 @@
-"""Who listens on this machine, and whether that is an ssh of ours: for -L and -D.
+"""Which sockets of this machine an ssh of ours has: where -L and -D listen, whose way in it is.
 
 Law. It only reads, and only what the kernel shows anybody of his own processes (Linux): None where
 it shows nothing.
@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Collection
 
-from sshwrap.ssh.look import Listener, read_listeners
+from sshwrap.ssh.look import Listener, read_ends, read_listeners
 
 TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
 
@@ -25,6 +25,17 @@ def listeners_here(pid: int, ports: Collection[int]) -> tuple[Listener, ...] | N
         return read_listeners(rows, ports, held, is_big=sys.byteorder == "big")
     except (OSError, ValueError, IndexError):
         return None
+
+
+def has_end(pid: int, address: str, port: int) -> bool | None:
+    """Whether the process with this pid has a TCP connection whose near end is that."""
+    try:
+        held = _inodes(f"/proc/{pid}/fd")
+        rows = [row for table in TABLES for row in _rows(table)]
+        ends = read_ends(rows, held, is_big=sys.byteorder == "big")
+    except (OSError, ValueError, IndexError):
+        return None
+    return (address, port) in ends
 
 
 def has_ipv6_here() -> bool:
