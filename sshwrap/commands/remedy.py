@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from sshwrap.commands.branch import refuse_own_branch
 from sshwrap.commands.change import ask_in_parts, kept_order
 from sshwrap.commands.doctor import Examined, close, examine, question_of, show
 from sshwrap.commands.remedy_profile import Changes, changes_of
@@ -294,6 +295,11 @@ def _restart(subject: Subject, places: Places, *, is_undo: bool = False) -> Exit
         if subject.has_profile and not is_undo:
             _say("", f"Next: sshwrap up {name}")
         return ExitStatus.OK
+    try:
+        refuse_own_branch("restart", [keeper.tunnels[name]])
+    except UserError as error:  # what was asked for is done; the rest is the caller's to begin
+        _say("", f"not restarted: {error.message}", "when it may be cut:", f"    {error.advice}")
+        return ExitStatus.NOT_AS_WANTED
     if subject.profile.profiles_file is None:
         order = kept_order(places, name)
     else:
