@@ -168,6 +168,28 @@ def test_yes_changes_both_and_undo_takes_the_servers_part_back(cli: HomeCli) -> 
     assert "there is nothing to take back" in done.out
 
 
+def test_the_tunnel_that_carries_its_caller_is_not_restarted(cli: HomeCli) -> None:
+    lab = cli.lab
+    linked_profiles(cli)
+    ssh = cli.up("web")["ssh_pid"]
+    held = f"exec 3<>/dev/tcp/127.0.0.1/{PORT}; sleep 300; :"
+    with lab.server.popen("bash", "-c", held):
+
+        def its_port() -> str:
+            rows = lab.home.run("ss", "-Htn", "dport", "=", ":8080", tools=True).stdout.split()
+            found = [word for word in rows if ":" in word and not word.endswith(":8080")]
+            return found[0].rpartition(":")[2] if found else ""
+
+        port = wait_for(its_port, what="somebody has come in through the tunnel")
+        cli.env["SSH_CONNECTION"] = f"127.0.0.1 {port} 127.0.0.1 8080"
+        done = cli(*FIX, "--yes")
+    assert done.status == 1, done
+    assert "not restarted: web: you are connected through it" in done.out
+    assert "sshwrap restart web --yes" in done.out
+    assert listens_at(lab) == EVERYWHERE
+    assert cli.asked("web")["ssh_pid"] == ssh
+
+
 def test_a_tunnel_of_run_is_told_what_to_ask_for(cli: HomeCli) -> None:
     lab = cli.lab
     command = ("ssh", "-R", LEFT, "tunnel@vps4.example.com")
