@@ -220,7 +220,7 @@ def _common(parser: argparse.ArgumentParser, *, top: bool) -> None:
         "--no-input",
         action="store_true",
         default=flag,
-        help="never ask anything; doctor --fix then needs --yes",
+        help="never ask anything",
     )
 
 
