@@ -342,7 +342,6 @@ def _doctor(parser: argparse.ArgumentParser) -> None:
     fix.add_argument(
         "--gateway-ports",
         choices=("clientspecified", "yes"),
-        default="clientspecified",
         metavar="ARGUMENT",
         help='the GatewayPorts to set: "clientspecified" (the default), or "yes"',
     )

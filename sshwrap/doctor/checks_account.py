@@ -184,7 +184,7 @@ def root(facts: Facts, asked: Asked) -> Judged:
         case Rights.SUDO_PASSWORD:
             return ok("the account may use sudo with its password; doctor --fix asks for it")
         case Rights.NONE:
-            admin = asked.doctor("--fix", "--admin", "root@…")
+            admin = asked.doctor("--fix", "--admin", asked.root)
             return ok(f"neither root nor sudo; to change its sshd: {admin}")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from sshwrap.doctor.facts import Facts, Known, Shell, Tried, Unknown, value_of
 from sshwrap.doctor.findings import Section, Verdict
+from sshwrap.profile.destination import DestinationError, parse_destination
 from sshwrap.profile.forward import Forward, Kind
 from sshwrap.profile.listeners import WILDCARDS
 from sshwrap.profile.model import Profile
@@ -53,6 +54,16 @@ class Asked:
         if self.as_public and forward.kind is Kind.REMOTE and is_left:
             return replace(forward, listen_host="*")
         return forward
+
+    @property
+    def root(self) -> str:
+        """For --admin: root of the same server, its name as it was typed: ssh_config may know it by
+        that name alone."""
+        try:
+            host = parse_destination(self.profile.destination).host
+        except DestinationError:
+            host = self.profile.destination.rpartition("@")[2]
+        return f"root@{host}"
 
     def doctor(self, *options: str) -> str:
         """The command line of doctor for this, with these options."""
