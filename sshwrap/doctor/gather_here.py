@@ -44,10 +44,10 @@ from sshwrap.supervisor.program import find_ssh, ssh_environ, ssh_version
 from sshwrap.supervisor.tcp import is_with_itself
 
 if TYPE_CHECKING:
-    from sshwrap.supervisor.errand import Done
     from sshwrap.profile.forward import Forward
     from sshwrap.profile.model import Profile
     from sshwrap.ssh.version import Version
+    from sshwrap.supervisor.errand import Done
 
 CONFIG_SECONDS = 3.0  # a `Match exec` may take its time
 AGENT_SECONDS = 0.5

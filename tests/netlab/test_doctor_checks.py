@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from sshwrap.doctor.checks import CHECKS
 from tests.netlab.conftest import home_cli
 from tests.netlab.doctoring import Report, examine
 from tests.netlab.home_cli import HomeCli
@@ -21,7 +20,7 @@ from tests.netlab.server import Value
 from tests.netlab.test_servers import OPENSSH
 
 CLIENTSPECIFIED = {"GatewayPorts": "clientspecified"}
-SOCKET = "/tmp/web.sock:localhost:8080"  # noqa: S108 - on the server of a lab
+SOCKET = "/tmp/web.sock:localhost:8080"
 FULL_BLOCK = "Match User tunnel\n    MaxSessions 0\n"
 
 
