@@ -36,6 +36,7 @@ from sshwrap.doctor.gather_here import (
     ask_config,
     ask_version,
     look_at_identities,
+    ssh_home,
 )
 from sshwrap.doctor.gather_live import Live, Opened, Place, needs_own, open_test_ports
 from sshwrap.doctor.gather_server import (
@@ -160,7 +161,7 @@ class _Gatherer:
         config = ask_config(self.pump, asked.profile, ssh, asked.environ, asked.added)
         targets = Targets(self.pump, asked.remote_forwards)
         if isinstance(config, Known):
-            home = asked.environ.get("HOME", "")
+            home = ssh_home() or asked.environ.get("HOME", "")
             here = replace(
                 here,
                 identities=Known(look_at_identities(config.value, home)),

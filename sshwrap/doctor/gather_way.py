@@ -74,12 +74,12 @@ def way_facts(
             round_trip=_THROUGH_JUMP,
         )
     used = address_of(heard)
-    if isinstance(addresses, Unknown) and used is not None:
+    if not value_of(addresses) and used is not None:
         addresses = Known((used,))
     tcp = tcp_of(heard)
     connected = value_of(tcp)
-    if connected is None and isinstance(addresses, Unknown):
-        tcp = Known(Connected(Answer.UNRESOLVED, 0.0, addresses.said or addresses.reason))
+    if connected is None and not value_of(addresses):
+        tcp = Known(Connected(Answer.UNRESOLVED, 0.0))
     trip: Fact[float] = Unknown("no connection was made")
     if connected is not None and connected.answer is Answer.OPEN:
         trip = Known(connected.seconds)

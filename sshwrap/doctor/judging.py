@@ -162,15 +162,17 @@ def is_loopback_named(forward: Forward) -> bool:
 
 
 def user_of(facts: Facts, asked: Asked) -> str:
-    """The account on the server, as far as it is known; "" where it is not."""
-    shell = value_of(facts.account.shell)
+    """The profile's account on the server, as far as it is known; "" where it is not. With --admin
+    the session is another's."""
     config = value_of(facts.here.config)
     named = asked.profile.destination.removeprefix("ssh://").rpartition("@")[0]
-    return (
-        (shell.user if shell else "")
-        or (config.user if config else "")
-        or (asked.profile.user or named)
-    )
+    return (config.user if config else "") or session_user(facts) or asked.profile.user or named
+
+
+def session_user(facts: Facts) -> str:
+    """Who has signed in to look; "" where no session told."""
+    shell = value_of(facts.account.shell)
+    return shell.user if shell else ""
 
 
 def host_of(facts: Facts, asked: Asked) -> str:
@@ -182,10 +184,11 @@ def host_of(facts: Facts, asked: Asked) -> str:
 
 
 def is_root(facts: Facts, asked: Asked) -> bool | None:
+    """Whether the profile's account is root."""
     shell: Shell | None = value_of(facts.account.shell)
-    if shell is not None:
-        return shell.uid == 0
     user = user_of(facts, asked)
+    if shell is not None and shell.user == (user or shell.user):
+        return shell.uid == 0
     return user == "root" if user else None
 
 
