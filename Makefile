@@ -79,7 +79,7 @@ status: .run ## what runs, and what does not         (PROFILE=web)
 	@.venv/bin/sshwrap status $(PROFILE)
 
 .PHONY: doctor
-doctor: .run ## why can nobody reach my port (not in this version yet; says so)
+doctor: .run ## why can nobody reach my port         (PROFILE=web)
 	@.venv/bin/sshwrap doctor $(PROFILE)
 
 .PHONY: .run

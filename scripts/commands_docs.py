@@ -78,7 +78,8 @@ def _usage(parser: argparse.ArgumentParser, common: Set[str]) -> str:
         if action.option_strings:
             words.append(f"[{' '.join(filter(None, [word, value]))}]")
         else:
-            words.append(f"[{value} …]" if action.nargs == "*" else value)
+            forms = {"*": f"[{value} …]", "?": f"[{value}]"}
+            words.append(forms.get(str(action.nargs), value))
     return " ".join(words)
 
 

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from tests.support.web import Web  # noqa: E402
 
 PICTURES = ROOT / "docs" / "pictures"
 COLUMNS, ROWS = 88, 44
+SSHWRAP = (sys.executable, "-m", "sshwrap")
 HOME = Path("/srv")  # of whoever runs sshwrap: a file system in memory, for us alone
 INSIDE = "SSHWRAP_PICTURES_INSIDE"
 
@@ -110,7 +111,7 @@ def run() -> None:
             "SSHWRAP_PROFILES": str(folder / "profiles.toml"),
             "SSHWRAP_STATE_DIR": str(folder / "state"),
         }
-        live = Terminal("up", env)
+        live = Terminal("sshwrap up", [*SSHWRAP, "up"], env)
         stack.callback(live.close)
         live.wait_for(lambda text: text.count(" up ") == 2 and "cam  try 1 failed" in text)
         servers["vps2.example.net"].start()  # it comes, and goes again
@@ -122,7 +123,7 @@ def run() -> None:
         held = [hold(12345), hold(12345)]
         live.wait_for(lambda text: SCENE.search(text) is not None)
         live.save("live", "sshwrap up: four tunnels in the live view")
-        status = Terminal("status", env)
+        status = Terminal("sshwrap status", [*SSHWRAP, "status"], env)
         status.child.wait()
         status.wait_for(lambda text: "db" in text)
         status.save("status", "sshwrap status: the same four tunnels, once")
@@ -185,18 +186,20 @@ def hold(port: int) -> socket.socket:
 
 
 class Terminal:
-    """sshwrap on a terminal, and what is to be seen there."""
+    """sshwrap on a terminal, and what is to be seen there; `typed` is the command as it was typed.
 
-    def __init__(self, word: str, env: dict[str, str]) -> None:
+    `echo`: what is typed into it is seen, as a terminal does it unless told otherwise.
+    """
+
+    def __init__(
+        self, typed: str, argv: Sequence[str], env: Mapping[str, str], *, echo: bool = False
+    ) -> None:
         self._screen = DimScreen(COLUMNS, ROWS)
         self._stream = pyte.ByteStream(self._screen)
-        self._stream.feed(f"$ sshwrap {word}\r\n".encode())
+        self._stream.feed(f"$ {typed}\r\n".encode())
+        program, *arguments = argv
         self.child = pexpect.spawn(
-            sys.executable,
-            ["-m", "sshwrap", word],
-            env=env,
-            dimensions=(ROWS, COLUMNS),
-            echo=False,
+            program, arguments, env=dict(env), dimensions=(ROWS, COLUMNS), echo=echo
         )
 
     def wait_for(self, holds: Callable[[str], bool], within: float = 60) -> None:

@@ -21,9 +21,10 @@ FONTS = "ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono','Liberati
 
 
 class Run(NamedTuple):
-    """Cells of one line that look alike."""
+    """Cells of one line that look alike. A wide character has two `cells`, the second empty."""
 
     column: int
+    cells: int
     text: str
     colour: str
     bold: bool
@@ -56,11 +57,13 @@ def _runs(screen: pyte.Screen, row: int) -> Iterator[Run]:
     cells = [screen.buffer[row][column] for column in range(screen.columns)]
     column = 0
     for look, same in groupby(cells, key=_look):
-        text = "".join(cell.data for cell in same)
+        texts = [cell.data for cell in same]
+        text = "".join(texts)
         if text.strip():
             skipped = len(text) - len(text.lstrip(" "))
-            yield Run(column + skipped, text.strip(" "), *look)
-        column += len(text)
+            blanks = len(text) - len(text.strip(" "))
+            yield Run(column + skipped, len(texts) - blanks, text.strip(" "), *look)
+        column += len(texts)
 
 
 def _look(cell: Char) -> tuple[str, bool, bool]:
@@ -73,7 +76,7 @@ def _text(run: Run, y: float) -> str:
     style = ' font-weight="bold"' if run.bold else ""
     style += ' opacity="0.6"' if run.dim else ""
     return (
-        f'<text x="{x:g}" y="{y:g}" textLength="{len(run.text) * CELL_WIDTH:g}" '
+        f'<text x="{x:g}" y="{y:g}" textLength="{run.cells * CELL_WIDTH:g}" '
         f'lengthAdjust="spacingAndGlyphs" fill="{run.colour}"{style}>{escape(run.text)}</text>'
     )
 

@@ -220,7 +220,7 @@ def _common(parser: argparse.ArgumentParser, *, top: bool) -> None:
         "--no-input",
         action="store_true",
         default=flag,
-        help="never ask anything (as it is in this version anyway)",
+        help="never ask anything",
     )
 
 
@@ -342,7 +342,6 @@ def _doctor(parser: argparse.ArgumentParser) -> None:
     fix.add_argument(
         "--gateway-ports",
         choices=("clientspecified", "yes"),
-        default="clientspecified",
         metavar="ARGUMENT",
         help='the GatewayPorts to set: "clientspecified" (the default), or "yes"',
     )

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from sshwrap import __version__
-from sshwrap.commands.choose import choose
+from sshwrap.commands.subject import Subject, find_subjects
 from sshwrap.commands.talk import note
-from sshwrap.commands.up import wanted_by_run
 from sshwrap.doctor.checks import Asked, run_checks
 from sshwrap.doctor.facts import NOT_ASKED, Facts
 from sshwrap.doctor.findings import Finding, Section
@@ -31,24 +30,11 @@ from sshwrap.render.page import Page, is_dumb, page_of, paint, print_lines
 from sshwrap.render.story import story_lines
 from sshwrap.supervisor.journal import read_entries
 from sshwrap.supervisor.order import Order
-from sshwrap.supervisor.overview import Overview, overview
-from sshwrap.supervisor.profiles import load_profiles
 from sshwrap.supervisor.program import find_ssh
 from sshwrap.supervisor.reclaim import read_record, why_not_now
 from sshwrap.supervisor.resolve import resolve
 
 REPORT_ENTRIES = 60  # of the journal
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What is examined: a profile, or a destination alone. `tunnel`: its snapshot, where some
-    supervisor keeps it."""
-
-    profile: Profile
-    has_profile: bool
-    tunnel: dict[str, Any] | None
-    neighbours: int  # profiles that go to this server
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,116 +52,64 @@ class Examined:
 
 def doctor(options: Namespace, places: Places) -> int:
     """0 where nothing fails, 1 where something does; of --fix and --undo: whether it was done."""
-    _refuse_contradictions(options)
-    places.prepare_state_dir()
-    subjects = _subjects(options, places)
-    if not subjects:
-        if not options.quiet and not options.json:
-            note("everything that is wanted is up, and as asked")
+    refuse_contradictions(options)
+    subjects = find_subjects(options, places)
+    is_one_needed = options.fix or options.undo or options.report is not None
+    if not subjects.found:
+        if is_one_needed:
+            raise UserError(subjects.why_none, status=ExitStatus.USAGE)
+        if not options.quiet:
+            note(subjects.why_none)
         return int(ExitStatus.OK)
+    if is_one_needed and len(subjects.found) > 1:
+        names = ", ".join(one.profile.name for one in subjects.found)
+        raise UserError(
+            f"that goes for one at a time, and there are {names}",
+            advice="the same command with one of these names",
+            status=ExitStatus.USAGE,
+        )
     if options.fix or options.undo:
-        if len(subjects) > 1:
-            names = ", ".join(one.profile.name for one in subjects)
-            raise UserError(
-                f"one at a time: {names}", advice="sshwrap doctor NAME --fix", status=_USAGE
-            )
         from sshwrap.commands.remedy import put_right, undo
 
+        places.prepare_state_dir()  # for the control socket
         act = undo if options.undo else put_right
-        return int(act(subjects[0], options, places))
+        return int(act(subjects.found[0], options, places))
+    report = None if options.report is None else Report(options.report)
+    places.prepare_state_dir()
     worst = 0
-    for number, subject in enumerate(subjects):
+    for number, subject in enumerate(subjects.found):
         if number and not options.json:
             sys.stdout.write("\n")
-        worst = max(worst, _examine_and_show(subject, options, places))
+        worst = max(worst, _examine_and_show(subject, options, places, report))
     return worst
 
 
-_USAGE = ExitStatus.USAGE
+def refuse_contradictions(options: Namespace) -> None:
+    """Raises UserError (2): no option is silently without effect."""
 
-
-def _refuse_contradictions(options: Namespace) -> None:
     def refuse(text: str) -> None:
-        raise UserError(text, advice="sshwrap doctor --help", status=_USAGE)
+        raise UserError(text, advice="sshwrap doctor --help", status=ExitStatus.USAGE)
 
+    is_change = options.fix or options.undo
     if options.fix and options.undo:
         refuse("--fix and --undo are two things")
-    is_change = options.fix or options.undo
-    if is_change and (options.json or options.report):
+    if is_change and (options.json or options.report is not None):
         refuse("--json and --report are for looking, not for changing")
-    for name in ("dry_run", "yes", "everybody"):
+    if options.report is not None and options.json:
+        refuse("--report and --json are two answers")
+    for name in ("dry_run", "yes"):
         if getattr(options, name) and not is_change:
             refuse(f"--{name.replace('_', '-')} goes with --fix or --undo")
-    if options.gateway_ports != "clientspecified" and not options.fix:
-        refuse("--gateway-ports goes with --fix")
-    if options.report and options.json:
-        refuse("--report and --json are two answers")
-
-
-# --- whom --------------------------------------------------------------------
-
-
-def _subjects(options: Namespace, places: Places) -> list[Subject]:
-    view = overview(places, os.environ)
-    if isinstance(view.fault, UserError):
-        raise view.fault
-    profiles = {**wanted_by_run(places), **load_profiles(places, os.environ).profiles}
-    tunnels = {tunnel["profile"]: tunnel for tunnel in view.tunnels}
-    if options.name is None:
-        chosen = _not_as_asked(profiles, tunnels)
-    elif options.name in profiles or any(sign in options.name for sign in "*?["):
-        chosen = [profiles[name] for name in choose([options.name], profiles)]
-    else:
-        return [Subject(_of_destination(options.name, profiles), False, None, 1)]
-    return [
-        Subject(one, True, _kept(view, one.name), _neighbours(one, profiles.values()))
-        for one in chosen
-    ]
-
-
-def _not_as_asked(
-    profiles: dict[str, Profile], tunnels: dict[str, dict[str, Any]]
-) -> list[Profile]:
-    wrong = [one for name, one in profiles.items() if name in tunnels and not tunnels[name]["ok"]]
-    if wrong:
-        return wrong
-    if len(profiles) == 1:
-        return list(profiles.values())
-    if not profiles:
-        raise UserError(
-            "no profiles yet",
-            advice="sshwrap doctor root@vps.example.com    (a server alone can be looked at)",
-            status=_USAGE,
-        )
-    return []
-
-
-def _of_destination(word: str, profiles: dict[str, Profile]) -> Profile:
-    """`[user@]host`, or a Host of ssh_config; a word that is nearly a profile's name is none."""
-    if not any(sign in word for sign in "@.:/"):
-        from difflib import get_close_matches
-
-        if get_close_matches(word, profiles, n=1):
-            choose([word], profiles)  # raises, with what was meant
-    try:
-        host = parse_destination(word).host
-    except DestinationError as error:
-        fault = f'no profile "{word}", and no destination: {error}'
-        raise UserError(fault, status=_USAGE) from None
-    return Profile(host, word)
-
-
-def _kept(view: Overview, name: str) -> dict[str, Any] | None:
-    keeper = view.keeper_of(name)
-    return None if keeper is None else keeper.tunnels[name]
-
-
-def _neighbours(profile: Profile, profiles: Any) -> int:
-    def place(one: Profile) -> tuple[str, int | None]:
-        named = parse_destination(one.destination)
-        return named.host, one.port or named.port
-
-    return sum(place(one) == place(profile) for one in profiles)
+    for name in ("everybody", "gateway_ports"):
+        if getattr(options, name) and not options.fix:
+            refuse(f"--{name.replace('_', '-')} goes with --fix")
+    if options.public and options.undo:
+        refuse("--public goes with looking, or with --fix")
+    if options.admin is not None:
+        try:
+            parse_destination(options.admin)
+        except DestinationError as error:
+            refuse(f"--admin: {error}")
 
 
 # --- looking -----------------------------------------------------------------
@@ -226,17 +160,23 @@ def asked_of(subject: Subject, question: Question, *, as_public: bool) -> Asked:
     return Asked(subject.profile, forwards, as_public, subject.has_profile)
 
 
-def _examine_and_show(subject: Subject, options: Namespace, places: Places) -> int:
+def _examine_and_show(
+    subject: Subject, options: Namespace, places: Places, report: Report | None
+) -> int:
     question = question_of(subject, places, options.admin)
     progress = Progress(asked_of(subject, question, as_public=options.public), options)
-    found = examine(subject, question, as_public=options.public, tell=progress.tell)
-    progress.clear()
+    try:
+        found = examine(subject, question, as_public=options.public, tell=progress.tell)
+    finally:
+        progress.clear()
     close(found.line)
     if options.json:
         answer = doctor_json(found.findings, found.summary, found.asked)
         sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
-    elif options.report:
-        _report(found, options.report, places, quiet=options.quiet)
+    elif report is not None:
+        report.write(_report_text(found, places))
+        if not options.quiet:
+            report.tell()
     else:
         show(found, verbose=options.verbose)
     return exit_status(found.findings)
@@ -256,10 +196,10 @@ def close(line: Line | None) -> None:
         ending()
 
 
-def _report(found: Examined, path: str, places: Places, *, quiet: bool) -> None:
+def _report_text(found: Examined, places: Places) -> str:
     home = os.environ.get("HOME", "")
     names = names_of(found.facts, found.asked, home, os.uname().nodename)
-    text = report_text(
+    return report_text(
         found.findings,
         found.summary,
         found.facts,
@@ -268,18 +208,44 @@ def _report(found: Examined, path: str, places: Places, *, quiet: bool) -> None:
         version=__version__,
         journal=_journal(found.subject, places),
     )
-    if path == "-":
-        sys.stdout.write(text)
-        return
-    try:
-        # Redacted, and still nobody else's until its owner gives it away.
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise UserError(f'"{path}" cannot be written', said=error.strerror) from None
-    if not quiet:
-        note(f"{path}: written; names, addresses and keys are replaced: read it before you send it")
+
+
+class Report:
+    """Where the report goes. Opened before anything is asked: a file that cannot be written is not
+    learned of after everything was. What stood there before stays until there is something new."""
+
+    def __init__(self, path: str) -> None:
+        """Raises UserError. "-" is stdout."""
+        self._path = path
+        if path == "-":
+            return
+        try:
+            # Redacted, and still nobody else's until its owner gives it away.
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except (OSError, ValueError) as error:
+            raise self._fault(error) from None
+
+    def write(self, text: str) -> None:
+        if self._path == "-":
+            sys.stdout.write(text)
+            return
+        try:
+            with os.fdopen(self._descriptor, "w", encoding="utf-8") as file:
+                if stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+                    os.fchmod(self._descriptor, 0o600)
+                    os.ftruncate(self._descriptor, 0)
+                file.write(text)
+        except OSError as error:
+            raise self._fault(error) from None
+
+    def tell(self) -> None:
+        if self._path != "-":
+            what = "names, addresses and keys are replaced: read it before you send it"
+            note(f"{self._path}: written; {what}")
+
+    def _fault(self, error: OSError | ValueError) -> UserError:
+        said = error.strerror if isinstance(error, OSError) else str(error)
+        return UserError(f'"{self._path}" cannot be written', said=said)
 
 
 def _journal(subject: Subject, places: Places) -> list[str]:
@@ -298,7 +264,7 @@ class Progress:
         self._asked = asked
         self._rows = 0
         is_seen = sys.stdout.isatty() and not is_dumb(os.environ)
-        self._shows = is_seen and not (options.json or options.report or options.quiet)
+        self._shows = is_seen and not (options.json or options.report is not None or options.quiet)
 
     def tell(self, facts: Facts) -> None:
         if not self._shows:

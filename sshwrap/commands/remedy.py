@@ -2,7 +2,8 @@
 
 Laws. Nothing is changed before it was shown and agreed to. What is agreed to is all that happens:
 one change of one file on the server, and for `--public` the profile's own forwards. A profile is
-changed only after the server is as wanted.
+changed only after the server is as wanted. Whether there are root's rights is known before anybody
+is asked to agree. A password is read from the terminal and handed on to apply_root alone.
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ from __future__ import annotations
 import getpass
 import os
 import sys
+import warnings
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
+from sshwrap.commands.branch import refuse_own_branch
 from sshwrap.commands.change import ask_in_parts, kept_order
-from sshwrap.commands.doctor import Examined, Subject, close, examine, question_of
+from sshwrap.commands.doctor import Examined, close, examine, question_of, show
+from sshwrap.commands.remedy_profile import Changes, changes_of
+from sshwrap.commands.subject import Subject
 from sshwrap.commands.talk import note, show_tunnels
 from sshwrap.commands.up import RESTART_TIMEOUT, wait_for_verdicts
 from sshwrap.doctor.apply import Outcome, Result, apply_order, last_change
@@ -26,6 +30,7 @@ from sshwrap.doctor.facts import GatewayPorts, Known, value_of
 from sshwrap.doctor.findings import Verdict
 from sshwrap.doctor.fix_words import WHY
 from sshwrap.doctor.gather import Question, gather
+from sshwrap.doctor.judging import is_for_all
 from sshwrap.doctor.line import Line
 from sshwrap.doctor.remedy import (
     ByHand,
@@ -38,22 +43,15 @@ from sshwrap.doctor.remedy import (
 )
 from sshwrap.errors import ExitStatus, UserError
 from sshwrap.paths import Places
-from sshwrap.profile.file import read_text
-from sshwrap.profile.forward import Forward
-from sshwrap.profile.rewrite import rewrite_forward
-from sshwrap.render.doctor import doctor_lines
 from sshwrap.render.layout import hang
 from sshwrap.render.page import page_of, print_lines
 from sshwrap.supervisor.overview import overview
 from sshwrap.supervisor.profiles import load_orders
-from sshwrap.supervisor.wanted import write_whole
-
-Change = tuple[Forward, Forward]
 
 STEPS = {
     "installed": "written, and sshd -t is content",
     "reloaded": "reloaded",
-    "proved": "a new sign-in works, and has it",
+    "proved": "a new sign-in works",
     "confirmed": "the timer that would have taken it back is stopped",
 }
 
@@ -70,39 +68,55 @@ def put_right(subject: Subject, options: Namespace, places: Places) -> ExitStatu
 def _put_right(found: Examined, options: Namespace, places: Places) -> ExitStatus:
     how = _options(found, options)
     wanted = wanted_of(found.findings, how)
+    if options.gateway_ports:  # asked for by name: also where nothing else would want it
+        wanted["GatewayPorts"] = options.gateway_ports
     if found.line is None or not wanted:
-        _show(found)
+        show(found, verbose=options.verbose)
         if found.line is not None:
-            _say("", "Nothing here is wrong that --fix puts right.")
+            _say("", "nothing to do: nothing is wrong here that --fix puts right")
         return _status(found)
-    profile = replace(found.subject.profile, remote_forward=tuple(f for f in found.asked.remote))
+    subject = found.subject
+    # With those that ssh_config adds: they count for what the server has to allow.
+    profile = replace(subject.profile, remote_forward=found.asked.remote)
     plan = plan_fix(found.facts, profile, wanted, how)
     if isinstance(plan, ByHand):
         return _by_hand(plan)
-    changes = plan.forwards if found.subject.profile.profiles_file else ()
-    rewritten = _rewritten(found.subject, changes)
+    changes = changes_of(subject.profile, plan.forwards)
+    changes.check()
     if isinstance(plan, Nothing):
-        if not changes:
-            _say(f"nothing to do: {plan.reason}")
-            _tell_run(found.subject, plan.forwards)
-            return ExitStatus.OK
-        return _profile_alone(found.subject, rewritten, changes, options, places)
-    _show_plan(found, plan)
-    _show_profile_diff(found.subject, changes)
+        if not changes.mine:
+            _say(f"nothing to do on the server: {plan.reason}", *changes.by_hand())
+            return ExitStatus.NOT_AS_WANTED if changes.elsewhere else ExitStatus.OK
+        _say("The server needs no change; the profile does:")
+        _show_profile_diff(changes)
+    else:
+        _show_plan(found, plan)
+        _show_profile_diff(changes)
     if options.dry_run:
         return ExitStatus.OK
+    _refuse_nobody(options)
+    root = None if isinstance(plan, Nothing) else _root(found, found.line, options)
     if not _agreed(options):
-        _say("nothing was changed")
         return ExitStatus.NOT_AS_WANTED
-    if not _told(_apply(_root(found, found.line, options), found, plan)):
-        return ExitStatus.NOT_AS_WANTED
-    path = found.subject.profile.profiles_file
-    if rewritten is not None and path is not None:
-        _write_profile(path, rewritten)
-    _tell_run(found.subject, plan.forwards)
-    status = _restart(found.subject, places)
-    _say("", f"Undo at any time: {found.asked.doctor('--undo', *_admin(options))}")
-    return status
+    if isinstance(plan, Plan) and root is not None:
+        _raise_unless_applied(_apply(root, found, plan))
+    return _after(found, changes, options, places, has_undo=root is not None)
+
+
+def _after(
+    found: Examined, changes: Changes, options: Namespace, places: Places, *, has_undo: bool
+) -> ExitStatus:
+    """The server is as wanted: the profile, the tunnel, and what is left to a person."""
+    if changes.mine:
+        changes.write()
+        _say(f"  {changes.path}: written")
+    left = changes.by_hand()
+    _say(*left)
+    is_in_vain = bool(left) and not changes.path  # as it was started it asks for the same again
+    status = ExitStatus.OK if is_in_vain else _restart(found.subject, places)
+    if has_undo:
+        _say("", f"Undo at any time: {found.asked.doctor('--undo', *_admin(options))}")
+    return ExitStatus.NOT_AS_WANTED if left else status
 
 
 def undo(subject: Subject, options: Namespace, places: Places) -> ExitStatus:
@@ -110,7 +124,7 @@ def undo(subject: Subject, options: Namespace, places: Places) -> ExitStatus:
     found = _look(subject, options, places)
     try:
         if found.line is None:
-            _show(found)
+            show(found, verbose=options.verbose)
             return ExitStatus.NOT_AS_WANTED
         root = _root(found, found.line, options)
         last = last_change(root, _nonce())
@@ -124,12 +138,13 @@ def undo(subject: Subject, options: Namespace, places: Places) -> ExitStatus:
         _show_plan(found, plan)
         if options.dry_run:
             return ExitStatus.OK
+        _refuse_nobody(options)
         if not _agreed(options):
-            _say("nothing was changed")
             return ExitStatus.NOT_AS_WANTED
-        if not _told(_apply(root, found, plan)):
-            return ExitStatus.NOT_AS_WANTED
-        return _restart(subject, places, is_undo=True)
+        _raise_unless_applied(_apply(root, found, plan))
+        status = _restart(subject, places, is_undo=True)
+        _tell_what_is_asked(found, plan)
+        return status
     finally:
         close(found.line)
 
@@ -139,19 +154,9 @@ def undo(subject: Subject, options: Namespace, places: Places) -> ExitStatus:
 
 def _look(subject: Subject, options: Namespace, places: Places) -> Examined:
     question = question_of(subject, places, options.admin)
-    progress = _Quiet(options)
-    return examine(subject, question, as_public=options.public, tell=progress.tell)
-
-
-class _Quiet:
-    """What is looked at first is not the answer: said in one line of talk."""
-
-    def __init__(self, options: Namespace) -> None:
-        if not options.quiet:
-            note("looking first")
-
-    def tell(self, facts: object) -> None:
-        pass
+    if not options.quiet:
+        note("looking first")
+    return examine(subject, question, as_public=options.public, tell=lambda _: None)
 
 
 def _options(found: Examined, options: Namespace) -> Options:
@@ -161,7 +166,7 @@ def _options(found: Examined, options: Namespace) -> Options:
         account=config.user if config is not None and options.admin else "",
         everybody=options.everybody,
         public=options.public,
-        gateway_ports=options.gateway_ports,
+        gateway_ports=options.gateway_ports or "clientspecified",
     )
 
 
@@ -184,7 +189,7 @@ def _root(found: Examined, line: Line, options: Namespace) -> Root:
     root = become_root(
         line,
         value_of(found.facts.account.rights),
-        getpass.getpass if can_ask else None,
+        _type_password if can_ask else None,
         _nonce(),
         user=shell.user if shell is not None else "",
     )
@@ -192,20 +197,43 @@ def _root(found: Examined, line: Line, options: Namespace) -> Root:
         raise UserError(
             f"not as root: {root.reason}",
             said=root.said or None,
-            advice=found.asked.doctor("--fix", "--admin", "root@HOST"),
+            advice=found.asked.doctor(
+                "--undo" if options.undo else "--fix", "--admin", found.asked.root
+            ),
         )
     return root
 
 
+def _type_password(prompt: str) -> str | None:
+    """None where nobody typed one, or where what is typed would be seen."""
+    sys.stdout.flush()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", getpass.GetPassWarning)
+        try:
+            return getpass.getpass(prompt)
+        except (EOFError, getpass.GetPassWarning):
+            return None
+
+
 def _apply(root: Root, found: Examined, plan: Plan) -> Outcome:
+    told: list[str] = []
+
     def prove() -> str | None:
         return _prove(found, plan)
 
     def tell(step: str) -> None:
+        told.append(step)
         if step in STEPS:
-            _say(f"  {STEPS[step]}")
+            has_it = ", and has it" if step == "proved" and plan.order.wanted else ""
+            _say(f"  {STEPS[step]}{has_it}")
 
-    return apply_order(plan.order, root, prove, _nonce(), tell=tell)
+    try:
+        return apply_order(plan.order, root, prove, _nonce(), tell=tell)
+    except KeyboardInterrupt:
+        if "confirmed" not in told:
+            seconds = plan.order.seconds
+            _say("", f"stopped half-way: the server takes it back by itself within {seconds} s")
+        raise
 
 
 def _prove(found: Examined, plan: Plan) -> str | None:
@@ -240,10 +268,9 @@ def _not_as_wanted(plan: Plan, live: object, gateway_ports: str | None) -> str |
     return f'a new forward still shows GatewayPorts "{live.value.value}"'
 
 
-def _told(outcome: Outcome) -> bool:
-    """Say what came of it; whether it is done."""
+def _raise_unless_applied(outcome: Outcome) -> None:
     if outcome.result is Result.APPLIED:
-        return True
+        return
     words = WHY[outcome.why]
     ends = {
         Result.UNTOUCHED: "nothing was changed",
@@ -257,60 +284,7 @@ def _told(outcome: Outcome) -> bool:
     )
 
 
-# --- the profile -------------------------------------------------------------
-
-
-def _rewritten(subject: Subject, changes: Sequence[Change]) -> str | None:
-    """The profiles file with these forwards; raises UserError where that cannot be written."""
-    path = subject.profile.profiles_file
-    if not changes or path is None:
-        return None
-    text = read_text(Path(path))
-    for old, new in changes:
-        index = subject.profile.remote_forward.index(old)
-        found = rewrite_forward(text, subject.profile.name, index, old.spec, new.spec)
-        if found is None:
-            raise UserError(
-                f'{path}: "{old.spec}" of {subject.profile.name} cannot be found there as it is '
-                "written",
-                advice=f'write "{new.spec}" there yourself, then the same command again',
-            )
-        text = found
-    return text
-
-
-def _write_profile(path: str, text: str) -> None:
-    real = os.path.realpath(path)
-    mode = Path(real).stat().st_mode & 0o777
-    write_whole(real, text)
-    Path(real).chmod(mode)
-    _say(f"  {path}: written")
-
-
-def _profile_alone(
-    subject: Subject,
-    rewritten: str | None,
-    changes: Sequence[Change],
-    options: Namespace,
-    places: Places,
-) -> ExitStatus:
-    _say("The server needs no change; the profile does:")
-    _show_profile_diff(subject, changes)
-    if options.dry_run:
-        return ExitStatus.OK
-    path = subject.profile.profiles_file
-    if not _agreed(options) or rewritten is None or path is None:
-        _say("nothing was changed")
-        return ExitStatus.NOT_AS_WANTED
-    _write_profile(path, rewritten)
-    return _restart(subject, places)
-
-
-def _tell_run(subject: Subject, changes: Sequence[Change]) -> None:
-    """A tunnel of `run` has no file: its forward is on the command line."""
-    if changes and subject.profile.profiles_file is None and subject.has_profile:
-        specs = " ".join(f"-R '{new.spec}'" for _, new in changes)
-        _say(f"{subject.profile.name} has no file: start it again with {specs}")
+# --- the tunnel --------------------------------------------------------------
 
 
 def _restart(subject: Subject, places: Places, *, is_undo: bool = False) -> ExitStatus:
@@ -321,6 +295,11 @@ def _restart(subject: Subject, places: Places, *, is_undo: bool = False) -> Exit
         if subject.has_profile and not is_undo:
             _say("", f"Next: sshwrap up {name}")
         return ExitStatus.OK
+    try:
+        refuse_own_branch("restart", [keeper.tunnels[name]])
+    except UserError as error:  # what was asked for is done; the rest is the caller's to begin
+        _say("", f"not restarted: {error.message}", "when it may be cut:", f"    {error.advice}")
+        return ExitStatus.NOT_AS_WANTED
     if subject.profile.profiles_file is None:
         order = kept_order(places, name)
     else:
@@ -333,12 +312,6 @@ def _restart(subject: Subject, places: Places, *, is_undo: bool = False) -> Exit
 
 
 # --- what is said ------------------------------------------------------------
-
-
-def _show(found: Examined) -> None:
-    page = page_of(sys.stdout, os.environ)
-    lines = doctor_lines(found.findings, found.summary, found.facts, found.asked, page)
-    print_lines(lines, sys.stdout, page)
 
 
 def _show_plan(found: Examined, plan: Plan) -> None:
@@ -360,11 +333,19 @@ def _show_plan(found: Examined, plan: Plan) -> None:
         _verbatim(plan.risk[1:])
 
 
-def _show_profile_diff(subject: Subject, changes: Sequence[Change]) -> None:
-    if changes:
-        _say(f"in {subject.profile.profiles_file}, profile {subject.profile.name}:")
-        for old, new in changes:
+def _show_profile_diff(changes: Changes) -> None:
+    if changes.mine:
+        _say(f"in {changes.path}, profile {changes.profile.name}:")
+        for old, new in changes.mine:
             _verbatim([f"-{old.spec}", f"+{new.spec}"])
+
+
+def _tell_what_is_asked(found: Examined, plan: Plan) -> None:
+    """--undo takes back what was done on the server, and leaves the profile."""
+    asked = found.asked
+    is_about_reach = "gatewayports" in {one.lower() for one in plan.order.may_change}
+    if is_about_reach and any(map(is_for_all, asked.remote_ports)):
+        _say("", f"{asked.name} still asks for every address: its profile was not changed")
 
 
 def _by_hand(plan: ByHand) -> ExitStatus:
@@ -380,17 +361,32 @@ def _said(words: str) -> tuple[str, ...]:
     return (f"  said: {words}",) if words else ()
 
 
-def _agreed(options: Namespace) -> bool:
-    if options.yes:
-        return True
-    if options.no_input or not sys.stdin.isatty():
+def _refuse_nobody(options: Namespace) -> None:
+    """Raises UserError where nobody is there to agree."""
+    if not options.yes and (options.no_input or not sys.stdin.isatty()):
         raise UserError(
             "nobody is there to be asked, so nothing was changed",
             advice="the same command with --yes, where the change above is what you want",
         )
+
+
+def _agreed(options: Namespace) -> bool:
+    """Ask; says so where nothing is changed then."""
+    if options.yes:
+        return True
     sys.stdout.write("Apply? [y/N] ")
     sys.stdout.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    try:
+        answer = sys.stdin.readline()
+    except KeyboardInterrupt:
+        _say("", "nothing was changed")
+        raise
+    if not answer.endswith("\n"):  # the end of the input: the cursor still stands there
+        _say("")
+    if answer.strip().lower() in ("y", "yes"):
+        return True
+    _say("nothing was changed")
+    return False
 
 
 def _say(*rows: str) -> None:

@@ -10,6 +10,7 @@ from sshwrap.doctor.judging import (
     line,
     ok,
     said_of,
+    session_user,
     signed_in,
     tried,
     unknown,
@@ -52,7 +53,7 @@ def sign_in(facts: Facts, asked: Asked) -> Judged:
             said if failure.said else "The account has to get in before anything else can work.",
             failure.advice,
         )
-    user = user_of(facts, asked) or "the account"
+    user = session_user(facts) or user_of(facts, asked) or "the account"
     what = METHODS.get(found.method, found.method)
     by = f" with {what}" if what else ""
     seen = f"{user} signs in{by}"
@@ -81,7 +82,9 @@ def _way_is_told(facts: Facts) -> bool:
         return False
     connected = value_of(facts.way.tcp)
     no_name = isinstance(facts.way.addresses, Known) and not facts.way.addresses.value
-    return no_name or (connected is not None and connected.answer is not Answer.OPEN)
+    # A name that nobody could be asked for in time is told by no check of the path.
+    told = (Answer.REFUSED, Answer.TIMEOUT, Answer.NO_ROUTE)
+    return no_name or (connected is not None and connected.answer in told)
 
 
 def shell(facts: Facts, asked: Asked) -> Judged:
@@ -184,7 +187,7 @@ def root(facts: Facts, asked: Asked) -> Judged:
         case Rights.SUDO_PASSWORD:
             return ok("the account may use sudo with its password; doctor --fix asks for it")
         case Rights.NONE:
-            admin = asked.doctor("--fix", "--admin", "root@…")
+            admin = asked.doctor("--fix", "--admin", asked.root)
             return ok(f"neither root nor sudo; to change its sshd: {admin}")
 
 

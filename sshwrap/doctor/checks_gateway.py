@@ -185,16 +185,12 @@ def _advice(facts: Facts, asked: Asked) -> tuple[str, ...]:
     options = ["--fix", *(["--public"] if asked.as_public else [])]
     what = "shows the change, asks, proves it"
     if value_of(facts.account.rights) is Rights.NONE:
-        options += ["--admin", "root@HOST"]
-        what = "HOST: where root or an account with sudo signs in"
+        options += ["--admin", asked.root]
+        what = "as root, or as an account with sudo"
     return (
-        line(f"{_unquoted(asked.doctor(*options))}    {what}"),
+        line(f"{asked.doctor(*options)}    {what}"),
         line(f"by hand: {DOC}"),
     )
-
-
-def _unquoted(text: str) -> str:
-    return text.replace("'root@HOST'", "root@HOST")
 
 
 def _not_openssh(text: str) -> tuple[str, ...]:

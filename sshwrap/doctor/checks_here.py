@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from sshwrap.doctor.facts import (
+    NOT_ASKED,
     Answer,
     ClientConfig,
     Connected,
@@ -40,8 +41,18 @@ OTHERS_MAY = 0o077  # readconf: sshkey_perm_ok refuses a private key that group 
 
 
 def ssh_version(facts: Facts, asked: Asked) -> Judged:
-    if isinstance(facts.here.ssh, Unknown):
-        return unknown(facts.here.ssh)
+    if facts.here.ssh == NOT_ASKED:
+        return unknown(NOT_ASKED)
+    if isinstance(facts.here.ssh, Unknown):  # it was asked for, and there is none that serves
+        said = facts.here.ssh.said
+        return fail(
+            f"no usable ssh: {facts.here.ssh.reason}",
+            f"It said: {said}" if said else "Without OpenSSH's ssh there is no tunnel.",
+            f"install OpenSSH's client, {MINIMUM} or newer (Debian: apt install openssh-client); "
+            "where it lies elsewhere, name it:",
+            line(f"SSHWRAP_SSH=/usr/local/bin/ssh {asked.doctor()}"),
+            fold="no usable ssh",
+        )
     version = facts.here.ssh.value
     if version >= MINIMUM:
         return ok(version.text or f"OpenSSH {version}", f"OpenSSH {version}")

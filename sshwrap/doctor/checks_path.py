@@ -1,6 +1,7 @@
 """The checks of the way to the server: name, TCP, greeting, host key, delay.
 
-Through a jump host nothing but the host key can be seen from here; the rest is then left out.
+Through a jump host nothing but the host key can be seen from here; the rest is then left out. A
+running tunnel has come the whole way: asked over it, nothing of it is in doubt.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from sshwrap.doctor.judging import (
 )
 from sshwrap.ssh.version import parse_version
 
+BY_TUNNEL = "the running tunnel came this way"
 SLOW = 1.5  # seconds; a visitor waits that long for every new connection
 SSH_GREETINGS = ("SSH-2.0-", "SSH-1.99-")  # RFC 4253, 5.1
 
@@ -50,6 +52,8 @@ def tcp(facts: Facts, asked: Asked) -> Judged | None:
         if signed_in(facts):
             return ok(f"through {facts.way.jump}", f"through {facts.way.jump}")
         return None  # what failed on the way stands with the sign-in
+    if facts.way.by_tunnel:
+        return ok(BY_TUNNEL, BY_TUNNEL)
     if isinstance(facts.way.tcp, Unknown):
         return unknown(facts.way.tcp)
     connected = facts.way.tcp.value
@@ -89,6 +93,8 @@ def tcp(facts: Facts, asked: Asked) -> Judged | None:
 def banner(facts: Facts, asked: Asked) -> Judged | None:
     if facts.way.jump is not None:
         return None
+    if facts.way.by_tunnel:
+        return ok(BY_TUNNEL)
     if isinstance(facts.way.banner, Unknown):
         return unknown(facts.way.banner)
     text = facts.way.banner.value
@@ -117,6 +123,8 @@ def banner(facts: Facts, asked: Asked) -> Judged | None:
 
 
 def host_key(facts: Facts, asked: Asked) -> Judged:
+    if facts.way.by_tunnel:
+        return ok(f"the host key is known: {BY_TUNNEL}", "host key known")
     if isinstance(facts.way.host_key, Unknown):
         return unknown(facts.way.host_key)
     key = facts.way.host_key.value
@@ -157,8 +165,10 @@ def _changed(key: HostKey, asked: Asked) -> Judged:
     )
 
 
-def latency(facts: Facts, asked: Asked) -> Judged:
+def latency(facts: Facts, asked: Asked) -> Judged | None:
     if isinstance(facts.way.round_trip, Unknown):
+        if facts.way.by_tunnel:
+            return None  # no connection was made to time it by
         return unknown(facts.way.round_trip)
     taken = facts.way.round_trip.value
     if taken < SLOW:

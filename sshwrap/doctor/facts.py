@@ -136,6 +136,7 @@ class HostKey:
 class Way:
     """The way to the server. Through a jump host nothing but the host key can be seen from here."""
 
+    by_tunnel: bool = False  # the running tunnel came this way: TCP, greeting and host key are fine
     jump: str | None = None  # ProxyJump or ProxyCommand, as ssh -G says it
     addresses: Fact[tuple[str, ...]] = NOT_ASKED
     tcp: Fact[Connected] = NOT_ASKED

@@ -36,6 +36,7 @@ from sshwrap.doctor.gather_here import (
     ask_config,
     ask_version,
     look_at_identities,
+    ssh_home,
 )
 from sshwrap.doctor.gather_live import Live, Opened, Place, needs_own, open_test_ports
 from sshwrap.doctor.gather_server import (
@@ -160,7 +161,7 @@ class _Gatherer:
         config = ask_config(self.pump, asked.profile, ssh, asked.environ, asked.added)
         targets = Targets(self.pump, asked.remote_forwards)
         if isinstance(config, Known):
-            home = asked.environ.get("HOME", "")
+            home = ssh_home() or asked.environ.get("HOME", "")
             here = replace(
                 here,
                 identities=Known(look_at_identities(config.value, home)),
@@ -231,11 +232,7 @@ class _Gatherer:
         session = self._session(config, connection, opened)
         account = Account(
             sign_in=Known(sign_in),
-            key_options=(
-                Unknown("the running tunnel was used")
-                if connection.over_tunnel
-                else key_options_of(connection.heard)
-            ),
+            key_options=self._key_options(connection),
             shell=session.shell,
             rights=session.rights,
         )
@@ -244,12 +241,26 @@ class _Gatherer:
         is_up = self._state == "up"
         self.know(
             ports=tuple(
-                port_facts(session, one, is_up=is_up, record=self.question.record)
+                port_facts(
+                    session,
+                    one,
+                    is_up=is_up,
+                    record=self.question.record,
+                    as_other=self.question.admin is not None,
+                )
                 for one in self.question.remote_forwards
             )
         )
         self._live(config, connection, session, opened)
         return self.facts
+
+    def _key_options(self, connection: Connection) -> Fact[tuple[str, ...]]:
+        if not connection.over_tunnel:
+            return key_options_of(connection.heard)
+        heard = (self.question.snapshot or {}).get("_key_options")
+        if not heard:
+            return Unknown("the running tunnel was used, and its supervisor has not heard it")
+        return Known(tuple(heard.split()))
 
     @property
     def _state(self) -> str:
@@ -304,7 +315,8 @@ class _Gatherer:
         if connection.over_tunnel and self.question.snapshot is not None:
             # Only its supervisor has heard what the key is for.
             reasons = [one["reach_reason"] for one in self.question.snapshot["forwards"]]
-            if forced in reasons:
+            heard = self.question.snapshot.get("_key_options") or ""
+            if forced in reasons or forces_command(heard):
                 return forced
         return None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 import socket
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from sshwrap.profile.forward import Forward
     from sshwrap.profile.model import Profile
     from sshwrap.ssh.version import Version
+    from sshwrap.supervisor.errand import Done
 
 CONFIG_SECONDS = 3.0  # a `Match exec` may take its time
 AGENT_SECONDS = 0.5
@@ -116,6 +118,14 @@ def _first(values: Mapping[str, tuple[str, ...]], keyword: str) -> str:
 _DEFAULT_NAMES = {
     *("id_rsa", "id_dsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk", "id_xmss"),
 }
+
+
+def ssh_home() -> str:
+    """What `~` is to ssh, whatever HOME says (misc.c:tilde_expand); "" where nobody knows us."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return ""
 
 
 def look_at_identities(config: ClientConfig, home: str) -> tuple[Identity, ...]:
@@ -350,11 +360,11 @@ class Try(_Connect):
             Lookup(pump, host, seconds=seconds, on_done=self._looked_up)
 
     def _looked_up(self, found: Fact[tuple[str, ...]]) -> None:
-        if isinstance(found, Unknown):
-            seconds = self._pump.now() - self._begun
-            self.connected = Connected(Answer.UNRESOLVED, seconds, found.said or found.reason)
-        else:
+        if isinstance(found, Known) and found.value:
             self._go(list(found.value))
+            return
+        said = (found.said or found.reason) if isinstance(found, Unknown) else ""
+        self.connected = Connected(Answer.UNRESOLVED, self._pump.now() - self._begun, said)
 
     def _go(self, addresses: list[str]) -> None:
         self._left = addresses[1:]
@@ -399,11 +409,12 @@ _LOOKUP = """
 import socket, sys
 try:
     found = socket.getaddrinfo(sys.argv[1], None, type=socket.SOCK_STREAM)
-except (OSError, UnicodeError) as error:
-    sys.exit(getattr(error, "strerror", None) or str(error))
+except (OSError, UnicodeError):
+    sys.exit(3)
 for one in found:
     print(one[4][0])
 """
+_NO_ADDRESS = 3  # a status that no failing interpreter has
 
 
 class Lookup:
@@ -424,7 +435,7 @@ class Lookup:
         self.addresses: Fact[tuple[str, ...]] | None = None
 
         def done(done: Done) -> None:
-            self.addresses = _addresses(host, done.timed_out, done.out, done.err, seconds)
+            self.addresses = read_addresses(host, done, seconds)
             if on_done is not None:
                 on_done(self.addresses)
 
@@ -436,13 +447,14 @@ class Lookup:
             pump.loop.call_soon(done, failed)
 
 
-def _addresses(
-    host: str, timed_out: bool, out: bytes, err: bytes, seconds: float
-) -> Fact[tuple[str, ...]]:
-    found = tuple(dict.fromkeys(said_lines(out)))[:ADDRESSES_MOST]
+def read_addresses(host: str, done: Done, seconds: float) -> Fact[tuple[str, ...]]:
+    """Known and empty: whoever tells addresses here has none for it."""
+    found = tuple(dict.fromkeys(said_lines(done.out)))[:ADDRESSES_MOST]
     if found:
         return Known(found)
-    if timed_out:
+    if done.timed_out:
         return Unknown(f'the name "{host}" was not found in {seconds:g} s')
-    said = said_lines(err)
-    return Unknown(f'"{host}" has no address', bounded(clean(said[-1]), 200) if said else "")
+    if done.status == _NO_ADDRESS:
+        return Known(())
+    said = said_lines(done.err)
+    return Unknown("nobody could be asked for it", bounded(clean(said[-1]), 200) if said else "")

@@ -179,10 +179,12 @@ def port_facts(
     *,
     is_up: bool,
     record: SessionRecord | None,
+    as_other: bool = False,
 ) -> Port:
-    """`is_up`: the profile's tunnel is, so that what is the account's there is its own."""
+    """`is_up`: the profile's tunnel is, so that what is the account's there is its own. `as_other`:
+    somebody else has signed in to look, to whom the account's own listeners are another's."""
     if forward.listen_path is not None:
-        return _path_facts(session, forward, is_up=is_up)
+        return _path_facts(session, forward, is_up=is_up, as_other=as_other)
     port = forward.listen_port
     if not port:
         unknown = Unknown("the server chooses the port")
@@ -195,13 +197,13 @@ def port_facts(
         forward,
         Known(at_port),
         programs=read_programs(session.parts.get("programs"), port),
-        is_ours=is_up and any(one.owner is not Owner.OTHER for one in at_port),
+        is_ours=is_up and any(as_other or one.owner is not Owner.OTHER for one in at_port),
         recorded=_is_recorded(session, look.value, at_port, record),
         address_exists=_address_exists(session, forward),
     )
 
 
-def _path_facts(session: Session, forward: Forward, *, is_up: bool) -> Port:
+def _path_facts(session: Session, forward: Forward, *, is_up: bool, as_other: bool) -> Port:
     path = (forward.listen_path or "").replace("%%", "%")
     look = value_of(session.look)
     if "%" in path:
@@ -210,7 +212,7 @@ def _path_facts(session: Session, forward: Forward, *, is_up: bool) -> Port:
         reason = session.look if isinstance(session.look, Unknown) else NOT_ASKED
         return Port(forward, reason, is_in_path_of_socket=reason)
     listening = [one for one in look.sockets if one.path == path]
-    is_ours = is_up and any(one.owner is not Owner.OTHER for one in listening)
+    is_ours = is_up and any(as_other or one.owner is not Owner.OTHER for one in listening)
     in_way = session.paths[path] and not is_ours
     return Port(forward, Known(()), is_ours=is_ours, is_in_path_of_socket=Known(in_way))
 

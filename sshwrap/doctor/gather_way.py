@@ -53,23 +53,37 @@ def way_facts(
     jump = jump_of(config)
     heard = connection.heard
     if connection.over_tunnel:
-        unknown = _OVER_TUNNEL
-        return Way(jump, _THROUGH_JUMP if jump else addresses, *[unknown] * 4)
+        return Way(
+            by_tunnel=True,
+            jump=jump,
+            addresses=_THROUGH_JUMP if jump else addresses,
+            tcp=_OVER_TUNNEL,
+            banner=_OVER_TUNNEL,
+            host_key=_OVER_TUNNEL,
+            round_trip=_OVER_TUNNEL,
+        )
     host_key = host_key_of(heard, known_as(config))
     banner = banner_of(heard)
     if jump is not None:
-        return Way(jump, _THROUGH_JUMP, _THROUGH_JUMP, banner, host_key, _THROUGH_JUMP)
+        return Way(
+            jump=jump,
+            addresses=_THROUGH_JUMP,
+            tcp=_THROUGH_JUMP,
+            banner=banner,
+            host_key=host_key,
+            round_trip=_THROUGH_JUMP,
+        )
     used = address_of(heard)
-    if isinstance(addresses, Unknown) and used is not None:
+    if not value_of(addresses) and used is not None:
         addresses = Known((used,))
     tcp = tcp_of(heard)
     connected = value_of(tcp)
-    if connected is None and isinstance(addresses, Unknown):
-        tcp = Known(Connected(Answer.UNRESOLVED, 0.0, addresses.said or addresses.reason))
+    if connected is None and not value_of(addresses):
+        tcp = Known(Connected(Answer.UNRESOLVED, 0.0))
     trip: Fact[float] = Unknown("no connection was made")
     if connected is not None and connected.answer is Answer.OPEN:
         trip = Known(connected.seconds)
-    return Way(None, addresses, tcp, banner, host_key, trip)
+    return Way(addresses=addresses, tcp=tcp, banner=banner, host_key=host_key, round_trip=trip)
 
 
 def look_at_port(

@@ -13,6 +13,7 @@ from typing import Any
 
 from sshwrap.doctor.facts import Facts, Known, Shell, Tried, Unknown, value_of
 from sshwrap.doctor.findings import Section, Verdict
+from sshwrap.profile.destination import DestinationError, parse_destination
 from sshwrap.profile.forward import Forward, Kind
 from sshwrap.profile.listeners import WILDCARDS
 from sshwrap.profile.model import Profile
@@ -53,6 +54,16 @@ class Asked:
         if self.as_public and forward.kind is Kind.REMOTE and is_left:
             return replace(forward, listen_host="*")
         return forward
+
+    @property
+    def root(self) -> str:
+        """For --admin: root of the same server, its name as it was typed: ssh_config may know it by
+        that name alone."""
+        try:
+            host = parse_destination(self.profile.destination).host
+        except DestinationError:
+            host = self.profile.destination.rpartition("@")[2]
+        return f"root@{host}"
 
     def doctor(self, *options: str) -> str:
         """The command line of doctor for this, with these options."""
@@ -151,15 +162,17 @@ def is_loopback_named(forward: Forward) -> bool:
 
 
 def user_of(facts: Facts, asked: Asked) -> str:
-    """The account on the server, as far as it is known; "" where it is not."""
-    shell = value_of(facts.account.shell)
+    """The profile's account on the server, as far as it is known; "" where it is not. With --admin
+    the session is another's."""
     config = value_of(facts.here.config)
     named = asked.profile.destination.removeprefix("ssh://").rpartition("@")[0]
-    return (
-        (shell.user if shell else "")
-        or (config.user if config else "")
-        or (asked.profile.user or named)
-    )
+    return (config.user if config else "") or session_user(facts) or asked.profile.user or named
+
+
+def session_user(facts: Facts) -> str:
+    """Who has signed in to look; "" where no session told."""
+    shell = value_of(facts.account.shell)
+    return shell.user if shell else ""
 
 
 def host_of(facts: Facts, asked: Asked) -> str:
@@ -171,10 +184,11 @@ def host_of(facts: Facts, asked: Asked) -> str:
 
 
 def is_root(facts: Facts, asked: Asked) -> bool | None:
+    """Whether the profile's account is root."""
     shell: Shell | None = value_of(facts.account.shell)
-    if shell is not None:
-        return shell.uid == 0
     user = user_of(facts, asked)
+    if shell is not None and shell.user == (user or shell.user):
+        return shell.uid == 0
     return user == "root" if user else None
 
 

@@ -119,10 +119,10 @@ class _Server:
 
 
 def wanted_of(findings: Iterable[Finding], options: Options) -> dict[str, str]:
-    """Keyword -> argument: what would put right every finding that failed and has a remedy."""
+    """Keyword -> argument: what would put right every finding that fails or warns and has one."""
     wanted: dict[str, str] = {}
     for finding in findings:
-        if finding.verdict is Verdict.FAIL:
+        if finding.verdict in (Verdict.FAIL, Verdict.WARN):
             wanted |= REMEDIES.get(finding.id, {})
     if options.public:
         wanted |= REMEDIES["gateway-ports"]

@@ -13,7 +13,7 @@ from typing import Any
 
 from sshwrap.doctor.facts import Facts, Rights, value_of
 from sshwrap.doctor.findings import Finding, Section, Verdict
-from sshwrap.doctor.judging import Asked, host_of, seconds_text
+from sshwrap.doctor.judging import Asked, seconds_text
 from sshwrap.doctor.redact import Names, redact
 from sshwrap.doctor.verdict import Summary
 from sshwrap.profile.forward import Forward, Kind, describe_connect, describe_listen
@@ -203,7 +203,7 @@ def _unseen(findings: Sequence[Finding], facts: Facts, asked: Asked, page: Page)
         lines += [(("", row),) for row in hang(text, page.width, 2)]
     rights = value_of(facts.account.rights)
     if rights is Rights.NONE and any(one.section is Section.SERVER for one in (*folded, *unknown)):
-        admin = asked.doctor("--admin", f"root@{host_of(facts, asked)}")
+        admin = asked.doctor("--admin", asked.root)
         lines += _wrapped(f"(to see them: {admin})", 0, page, "dim")
     return lines
 
@@ -227,7 +227,7 @@ def _works(findings: Sequence[Finding]) -> bool:
 
 def _cost(facts: Facts) -> str:
     """ "5 s, one sign-in. Nothing was written; two test ports were open for a second." """
-    sign_ins = f"{_number(facts.sign_ins)} sign-in{'' if facts.sign_ins == 1 else 's'}"
+    sign_ins = f"{_number(facts.sign_ins)} sign-in{'' if facts.sign_ins < 2 else 's'}"
     text = f"{seconds_text(facts.seconds)}, {sign_ins}. Nothing was written"
     opened = facts.live.ports_opened
     if opened:

@@ -454,6 +454,7 @@ class Supervisor:
         shown["_digest"] = unit.order.digest
         shown["_hostname"] = unit.order.hostname
         shown["_control_path"] = unit.control_path
+        shown["_key_options"] = unit.key_options  # doctor asks over this very line
         shown["_knocking"] = unit.run is not None and unit.run.attendant.is_knocking
         return shown
 

@@ -19,6 +19,7 @@ from tests.netlab import runtime
 from tests.netlab.hosts import Host
 from tests.netlab.lab import SERVER4, SERVER6, Lab
 from tests.netlab.plain import PORT
+from tests.support.command import Terminal
 from tests.support.processes import Process
 from tests.support.sshd import Sshd
 from tests.support.sshwrap_cli import Sshwrap, Tunnel
@@ -62,6 +63,18 @@ class HomeCli(Sshwrap):
             for key, value in (keys | dict(given)).items():
                 text += f"{key} = {json.dumps(value)}\n"
         self.lab.home.put("/srv/cli/profiles.toml", text, self.account)
+
+    def terminal(self, *words: str, rows: int = 60, columns: int = 100) -> Terminal:
+        """A command at a terminal of its own; whoever asked for it closes it."""
+        return Terminal(self._argv(words), self.env, self.folder, rows, columns)
+
+    def command_of(self, *words: str) -> int:
+        """The pid, as seen from outside, of the command that runs with these words. The pid that a
+        terminal knows is that of the nsenter(1) which stands before it."""
+        wanted = ("sshwrap", *words)
+        found = [one.pid for one in self.own_processes() if tuple(one.argv[2:]) == wanted]
+        assert len(found) == 1, [one.title for one in self.own_processes()]
+        return found[0]
 
     # --- what it tells -------------------------------------------------------------------------
 

@@ -79,8 +79,12 @@ def test_a_picture_asks_nobody_for_anything(path: object) -> None:
     assert re.findall(r"@font-face|@import|href|url\(", text) == []
 
 
-def test_both_pictures_are_there() -> None:
-    assert [path.name for path in PICTURES] == ["live.svg", "status.svg"]
+def test_every_picture_is_shown_somewhere_and_there_is_no_other() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
+    shown = re.findall(r"!\[[^]]+\]\((?:docs/)?pictures/([a-z-]+\.svg)\)", text)
+    assert len(shown) == 5
+    assert sorted(shown) == [path.name for path in PICTURES]
 
 
 def test_a_part_is_made_anew_in_its_place() -> None:

@@ -76,6 +76,9 @@ def test_one_cause_is_told_once() -> None:
     assert verdict(told, asked(), "sign-in") is Verdict.UNKNOWN
     told = having(away, way={"addresses": Known(())})
     assert verdict(told, asked(), "sign-in") is Verdict.UNKNOWN
+    nobody = {"addresses": Unknown("no answer"), "tcp": Known(connected(Answer.UNRESOLVED))}
+    untold = having(signing_in(failed("name_not_resolved")), way=nobody)
+    assert verdict(untold, asked(), "sign-in") is Verdict.FAIL
     jump = having(told, way={"jump": "bastion"})
     assert verdict(jump, asked(), "sign-in") is Verdict.FAIL
 

@@ -96,6 +96,8 @@ def partly_known(draw: st.DrawFn) -> tuple[Facts, Asked]:
         facts = having(facts, server={"effective": Known({})})
     if draw(st.booleans()):
         facts = having(facts, way={"jump": "bastion"})
+    if draw(st.booleans()):
+        facts = having(facts, way={"by_tunnel": True})
     return facts, what
 
 

@@ -125,7 +125,7 @@ def test_a_match_block_is_for_this_account() -> None:
 def test_the_advice_can_be_done() -> None:
     no_root = having(sound(PUBLIC), account={"rights": Known(Rights.NONE)})
     found = judge(no_root, asked(PUBLIC), "gateway-ports")
-    assert "sshwrap doctor web --fix --admin root@HOST" in found.advice
+    assert "sshwrap doctor web --fix --admin root@vps.example.com" in found.advice
     other = Known(Software("dropbear_2022.83", None))
     found = judge(having(sound(PUBLIC), server={"software": other}), asked(PUBLIC), "gateway-ports")
     assert "--fix" not in found.advice

@@ -50,6 +50,11 @@ def test_an_old_ssh_is_named_with_what_it_needs() -> None:
     assert found.seen == "OpenSSH 8.0 is older than 8.4"
     assert "SSHWRAP_SSH=" in found.advice
     assert judge(sound(), asked(), "ssh-version").fold == "OpenSSH 9.2"
+    none = having(sound(), here={"ssh": Unknown('no "ssh" on PATH')})
+    found = judge(none, asked(), "ssh-version")
+    assert (found.verdict, found.seen) == (Verdict.FAIL, 'no usable ssh: no "ssh" on PATH')
+    assert "SSHWRAP_SSH=" in found.advice
+    assert judge(Facts(), asked(), "ssh-version").verdict is Verdict.UNKNOWN
 
 
 def config(added: tuple[Any, ...] = (), **values: str) -> Facts:

@@ -120,3 +120,18 @@ def test_through_a_jump_host_only_the_key_and_the_sign_in_are_seen() -> None:
 def test_the_catalogue_has_the_kinds_that_the_path_explains() -> None:
     for kind in ("name_not_resolved", "refused", "timed_out", "no_route", "network_unreachable"):
         assert failed(kind).kind == kind
+
+
+def test_a_running_tunnel_has_come_the_whole_way() -> None:
+    unseen = Unknown("the running tunnel was used")
+    facts = having(
+        sound(),
+        way={"by_tunnel": True}
+        | dict.fromkeys(("tcp", "banner", "host_key", "round_trip"), unseen),
+    )
+    for check in ("tcp", "banner", "host-key"):
+        found = judge(facts, asked(), check)
+        assert (found.verdict, "running tunnel came this way" in found.seen) == (Verdict.OK, True)
+    assert find(facts, asked(), "latency") is None
+    timed = having(facts, way={"round_trip": Known(0.02)})  # by a knock at the port
+    assert verdict(timed, asked(), "latency") is Verdict.OK

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sshwrap.doctor.facts import Facts, Known, Port, Shell, Target, Unknown
+from sshwrap.doctor.facts import ClientConfig, Facts, Known, Port, Shell, Target, Unknown
 from sshwrap.doctor.findings import Verdict
 from sshwrap.profile.forward import Forward
 from sshwrap.ssh.look import Listener, Owner
@@ -107,6 +107,7 @@ def low(start: int | None = 1024, *, own: bool = False) -> Facts:
     known = Unknown("not Linux") if start is None else Known(start)
     facts = having(
         facts,
+        here={"config": Known(ClientConfig("vps.example.com", "tunnel", 22, {}))},
         account={"shell": Known(shell)},
         server={"unprivileged_from": known},
     )
@@ -124,6 +125,18 @@ def test_a_port_for_root_alone() -> None:
     for facts in (low(443), low(own=True), sound(LOW)):
         assert verdict(facts, asked(LOW), "privileged-port") is Verdict.OK
     assert find(sound(), asked(), "privileged-port") is None
+
+
+def test_it_is_the_profile_s_account_that_is_judged_whoever_has_signed_in() -> None:
+    """As with --admin: root looks, and the tunnel will be another's."""
+    root = sound(LOW).account.shell
+    facts = having(low(), account={"shell": root})
+    assert judge(facts, asked(LOW), "privileged-port").seen == (
+        "443 is below 1024, and tunnel is not root"
+    )
+    advice = judge(setting(facts, disableforwarding="yes"), asked(LOW), "disable-forwarding").advice
+    assert "    Match User tunnel" in advice.split("\n")
+    assert judge(facts, asked(LOW), "sign-in").seen.startswith("root signs in")
 
 
 ONE = forward("203.0.113.7:12345:localhost:8080")
