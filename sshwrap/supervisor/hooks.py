@@ -186,10 +186,11 @@ class Hooks:
                 directory="/",
                 grace=GRACE,
             )
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: words that no program can be given
             if argv not in post.not_started:
                 post.not_started.add(argv)
-                said = f'"{argv[0]}": {(error.strerror or str(error)).lower()}'
+                why = error.strerror if isinstance(error, OSError) else None
+                said = f'"{argv[0]}": {(why or str(error)).lower()}'
                 self._record(unit, _entry(due.hook, "not_started", output=[said]))
             return
         post.not_started.clear()

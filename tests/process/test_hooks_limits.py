@@ -169,6 +169,13 @@ def test_what_it_leaves_in_the_background_holds_nothing(world: World, tmp_path: 
     os.kill(int((tmp_path / "ran").read_text()), signal.SIGKILL)
 
 
+def test_words_that_no_program_can_be_given_reach_no_tunnel(world: World) -> None:
+    """An order comes over a socket, and need not have passed the rules of the file."""
+    world.tunnel("web", on_up=("true", "a\0b"))
+    world.up("web")
+    assert world.outcomes() == [("on_up", "not_started")]
+
+
 def test_a_restart_is_not_told(world: World, tmp_path: Path) -> None:
     told = script(tmp_path, "echo $SSHWRAP_STATE >> $0")
     world.tunnel("web", on_up=told, on_down=told, notify_after=0)
