@@ -56,6 +56,8 @@ def _from_words(options: Namespace) -> New:
         raise _usage(f'"{printable(name[:80])}": {reason}', EXAMPLE)
     if not command:
         raise _usage(f"{name}: no ssh command behind it", EXAMPLE)
+    if strange := next((word for word in command if not _is_unicode(word)), None):
+        raise _usage(f'"{ascii(strange)[1:-1]}" is not UTF-8, and a profiles file is')
     parsed = parse_command(
         command,
         environ=os.environ,
@@ -218,6 +220,10 @@ def _tell_defaults(asked: Profile, written: Profile, options: Namespace) -> None
 def _note(text: str, options: Namespace) -> None:
     if not options.quiet:
         note(text)
+
+
+def _is_unicode(word: str) -> bool:
+    return not any("\ud800" <= char <= "\udfff" for char in word)
 
 
 def _usage(message: str, advice: str | None = None) -> UserError:

@@ -61,7 +61,7 @@ def test_nothing_is_overwritten_unasked(cli: FakeCli) -> None:
     done = cli("add", "old", "ssh", *LINE.split())
     assert done.status == 2
     assert '"old" is a profile already' in says_one_thing(done)
-    assert cli.profiles_file.read_text(newline="") == OLD
+    assert cli.profiles_file.read_bytes() == OLD.encode()
     assert cli("add", "--replace", "old", "ssh", *LINE.split()).status == 0
     assert cli.profiles_file.read_bytes().startswith(b"# mine\r\n[profile.old]\r\ndestination = ")
 
@@ -110,6 +110,21 @@ def test_a_full_disk(cli: FakeCli, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "cannot be written; nothing was changed" in done.err
     assert cli.profiles_file.read_bytes() == OLD.encode()
     assert [p.name for p in cli.folder.iterdir() if p.name.startswith(".")] == []
+
+
+def test_a_directory_that_cannot_be_made(cli: FakeCli, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    cli.env["SSHWRAP_PROFILES"] = str(tmp_path / "file" / "p.toml")
+    done = cli("add", "web", *LINE.split())
+    assert done.status == 1
+    assert "cannot be written; nothing was changed" in done.err
+
+
+def test_a_word_that_is_not_utf_8(cli: FakeCli) -> None:
+    done = cli("add", "web", "-i", "k\udcff", *LINE.split())
+    assert done.status == 2
+    assert "is not UTF-8" in done.err
+    assert not cli.profiles_file.exists()
 
 
 def test_a_dry_run_writes_nothing(cli: FakeCli) -> None:
