@@ -27,8 +27,9 @@ exit status:
 """
 
 # Known from the README's outlook; whoever tries one should hear more than "invalid choice".
-NOT_YET = ("add", "key", "service", "export", "history", "completion")
+NOT_YET = ("key", "service", "export", "history", "completion")
 RUN_FLAGS = ("-d", "--detach", "-q", "--quiet", "-v", "--verbose", "--no-input", "-h", "--help")
+ADD_LONG = ("--public", "--replace", "--dry-run", "--from-unit", "--no-input", "--help")
 RUN_OPTIONS = ("--name=", "--timeout=", "--profiles=", "--config=")
 
 Verb = tuple[str, str, str]
@@ -40,6 +41,11 @@ VERBS: tuple[Verb, ...] = (
         "run",
         "bring a tunnel up from a bare ssh or autossh command line (own options before it)",
         "run ssh -R 8080:localhost:80 vps",
+    ),
+    (
+        "add",
+        "write a profile from an ssh or autossh command line, or from systemd units",
+        "add web ssh -R 12345:localhost:8080 root@vps.example.com",
     ),
     ("down", "take tunnels down", "down web"),
     ("restart", "restart tunnels with their profile read anew", "restart web"),
@@ -114,7 +120,7 @@ def _run(words: list[str]) -> int:
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """The options of a command line; exits by itself for --help, --version and usage errors."""
     parser = build_parser()
-    own, command = split_run(words)
+    own, command = split_add(words) or split_run(words)
     files = {at + 1 for at, word in enumerate(own) if word in ("--profiles", "--config")}
     others = [word for at, word in enumerate(own) if at not in files]
     first = next((word for word in others if not word.startswith("-")), None)
@@ -163,6 +169,32 @@ def split_run(words: Sequence[str]) -> tuple[list[str], list[str]]:
             in_run = in_run or word == "run"
             own.append(rest.pop(0))
     return own, []
+
+
+def split_add(words: Sequence[str]) -> tuple[list[str], list[str]] | None:
+    """The same for `add`: behind NAME only what ssh does not have, `--long`, is ours; None where
+    it is another verb."""
+    rest, own = list(words), list[str]()
+    seen: list[str] = []  # the verb, then NAME
+    while rest and len(seen) < 2 and rest[0] != "--":
+        word = rest[0]
+        if word in ("--profiles", "--config"):
+            own += rest[:2]
+            del rest[:2]
+        elif not seen and word != "add" and not word.startswith("-"):
+            return None
+        elif word == "--from-unit":
+            return list(words), []
+        elif seen and word.startswith("-") and not word.startswith("--") and word not in RUN_FLAGS:
+            break  # ssh's: NAME is missing, and will be said to be
+        else:
+            seen += [] if word.startswith("-") else [word]
+            own.append(rest.pop(0))
+    while rest and rest[0] in ADD_LONG:
+        own.append(rest.pop(0))
+    if not seen:
+        return None
+    return own, rest[1:] if rest[:1] == ["--"] else rest
 
 
 class _Parser(argparse.ArgumentParser):
@@ -275,6 +307,31 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     parser.usage = "sshwrap run [-d] [--name NAME] [--timeout SECONDS] [ssh or autossh] ARG…"
 
 
+def _add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", metavar="NAME", help="what to call it")
+    parser.add_argument(
+        "--from-unit",
+        nargs="+",
+        metavar="FILE",
+        help="systemd units that run autossh or ssh; the names are those of the files",
+    )
+    parser.add_argument(
+        "--public",
+        action="store_true",
+        help="a -R without a bind address is for everybody: it is written with *",
+    )
+    parser.add_argument(
+        "--replace", action="store_true", help="in the place of a profile of that name"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what would be written, and stop"
+    )
+    parser.usage = (
+        "sshwrap add [--public] [--replace] [--dry-run] NAME [ssh or autossh] ARG…\n"
+        "       sshwrap add [--public] [--replace] [--dry-run] --from-unit FILE…"
+    )
+
+
 def _down(parser: argparse.ArgumentParser) -> None:
     _names(parser, "profiles or patterns (default: all that are wanted)")
     parser.add_argument(
@@ -360,6 +417,7 @@ _OPTIONS = {
     "doctor": _doctor,
     "up": _up,
     "run": _run_options,
+    "add": _add,
     "down": _down,
     "restart": _down,
     "reload": _reload,

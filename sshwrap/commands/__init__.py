@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _WHERE = {
     "up": ("starting", "up"),
     "run": ("starting", "run"),
+    "add": ("add", "add"),
     "down": ("change", "down"),
     "restart": ("change", "restart"),
     "reload": ("change", "reload"),

@@ -309,8 +309,9 @@ if [ "$(id -u)" = 0 ]; then
     if command -v nft > /dev/null; then
         echo 'table nft'
         $limit nft list ruleset | quoted
-    elif command -v iptables > /dev/null && [ -s /proc/net/ip_tables_names ]; then
-        # Only where there are tables already: the question alone would make them.
+    elif command -v iptables > /dev/null &&
+        {{ iptables -V | grep -q nf_tables || [ -s /proc/net/ip_tables_names ]; }}; then
+        # Of the old kind only where there are tables already: the question alone would make them.
         echo 'table iptables'
         $limit iptables -S | quoted
         echo 'table ip6tables'

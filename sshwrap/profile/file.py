@@ -196,6 +196,11 @@ def _syntax_fault(place: Path, text: str, message: str) -> str:
 
 def read_text(place: Path) -> str:
     """The file's text; raises NoProfilesFile or UserError (BAD_CONFIG), one line each."""
+    return read_as_it_is(place).replace("\r\n", "\n")
+
+
+def read_as_it_is(place: Path) -> str:
+    """The same with the ends of its lines as they are, for whoever writes it back."""
     try:
         # O_NONBLOCK: a FIFO would keep us waiting for whoever writes to it
         descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -229,7 +234,7 @@ def _decode(place: Path, data: bytes) -> str:
     if (at := data.find(b"\0")) >= 0:
         raise _bad(f"{place}:{_line(data, at)}: holds a NUL byte: no text file")
     try:
-        return data.decode().replace("\r\n", "\n")
+        return data.decode()
     except UnicodeDecodeError as error:
         wrong = data[error.start]
         raise _bad(

@@ -23,18 +23,22 @@ Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class _Statement:
+class Statement:
     first: int  # line, 1 is the first
     lines: tuple[str, ...]
     header: str
     data: dict[str, Any]
+
+    @property
+    def is_header(self) -> bool:
+        return self.lines[0].lstrip().startswith("[")
 
 
 class Lines:
     """Made once a text; then each key is looked up in the statements found."""
 
     def __init__(self, text: str) -> None:
-        self._statements = _statements(text)
+        self._statements = read_statements(text)
 
     def line_of(self, path: Path) -> int:
         """The line where `path` (or as much of it as there is) first stands; 1 if nothing does."""
@@ -45,8 +49,9 @@ class Lines:
         return 1
 
 
-def _statements(text: str) -> list[_Statement]:
-    found: list[_Statement] = []
+def read_statements(text: str) -> list[Statement]:
+    """Each key with its value, and each header, with the lines it takes; comments are none."""
+    found: list[Statement] = []
     lines = text.replace("\r\n", "\n").split("\n")
     header, at = "", 0
     while at < len(lines):
@@ -57,7 +62,7 @@ def _statements(text: str) -> list[_Statement]:
         above = "" if is_header else header
         size, data = _shortest(lines, at, above)
         if data is not None:
-            found.append(_Statement(at + 1, tuple(lines[at : at + size]), above, data))
+            found.append(Statement(at + 1, tuple(lines[at : at + size]), above, data))
             if is_header:
                 header = lines[at] + "\n"
         at += size
@@ -84,7 +89,7 @@ def _may_end(line: str) -> bool:
     return any(head.rstrip().endswith(_ENDS) for head in heads)
 
 
-def _line_within(statement: _Statement, path: Path) -> int:
+def _line_within(statement: Statement, path: Path) -> int:
     """In an array over several lines: the first line with which the element is there."""
     last = len(statement.lines)
     for size in range(1, min(last, TRIES_MAX)):

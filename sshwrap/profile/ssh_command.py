@@ -28,10 +28,15 @@ from sshwrap.profile.ssh_option import Option, read_option
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """`notes`: a line for every word that was understood and not carried over, and for traps."""
+    """`notes`: a line for every word that was understood and not carried over, and for traps.
+
+    `given`: the profile's keys that the words set. `gateway_ports`: -g stood beside a -R.
+    """
 
     profile: Profile
     notes: tuple[str, ...]
+    given: frozenset[str] = frozenset()
+    gateway_ports: bool = False
 
 
 def parse_command(
@@ -64,7 +69,8 @@ def parse_command(
     )
     if not isinstance(made, Profile):
         raise _usage("\n".join(_as_written(fault, table) for fault in made))
-    return Parsed(made, tuple(dict.fromkeys(words.notes)))
+    is_for_all = words.gateway_ports and "remote_forward" in words.forwards
+    return Parsed(made, tuple(dict.fromkeys(words.notes)), frozenset(table), is_for_all)
 
 
 def name_after(destination: str) -> str:
@@ -266,13 +272,15 @@ class _Words:
 
     def _keep_gateway_ports(self) -> None:
         if "remote_forward" in self.forwards:
-            self.notes.append(
-                "-g has no effect on -R, it is for -L and -D; for everybody write -R '*:PORT:…'"
-                " (and the server's GatewayPorts must allow it)"
-            )
+            self.notes.append(GATEWAY_NOTE)
         if self.forwards.keys() != {"remote_forward"}:
             self._keep_option("GatewayPorts", "yes")
 
+
+GATEWAY_NOTE = (
+    "-g has no effect on -R, it is for -L and -D; for everybody write -R '*:PORT:…'"
+    " (and the server's GatewayPorts must allow it)"
+)
 
 # Keywords that ssh collects; of every other the first value wins (ssh_config(5)).
 MANY = ("certificatefile", "sendenv", "setenv")
