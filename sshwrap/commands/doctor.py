@@ -117,7 +117,7 @@ def refuse_contradictions(options: Namespace) -> None:
 
 def question_of(subject: Subject, places: Places, admin: str | None) -> Question:
     profile = subject.profile
-    order = _order(profile, places)
+    order, fault = _order(profile, places)
     record = read_record(places, profile.name) if subject.has_profile else None
     if record is not None and (order is None or why_not_now(record, order, places) is not None):
         record = None
@@ -131,17 +131,22 @@ def question_of(subject: Subject, places: Places, admin: str | None) -> Question
         control_path=None if tunnel is None else tunnel.get("_control_path"),
         snapshot=tunnel,
         profiles_at_server=subject.neighbours,
+        fault=fault if subject.has_profile else "",
         admin=admin,
         record=record,
     )
 
 
-def _order(profile: Profile, places: Places) -> Order | None:
-    """What ssh_config makes of it; None where ssh does not say, which is then one of the facts."""
+def _order(profile: Profile, places: Places) -> tuple[Order | None, str]:
+    """What ssh_config makes of it; where that is a fault, which `up` would refuse, its words."""
     try:
-        return resolve([profile], find_ssh(places.ssh, os.environ), os.environ)[0]
+        ssh = find_ssh(places.ssh, os.environ)
     except UserError:
-        return None
+        return None, ""  # one of the facts by itself
+    try:
+        return resolve([profile], ssh, os.environ)[0], ""
+    except UserError as error:
+        return None, error.message.removeprefix(f"{profile.name}: ")
 
 
 def examine(

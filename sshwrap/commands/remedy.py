@@ -40,6 +40,7 @@ from sshwrap.doctor.remedy import (
     plan_fix,
     plan_undo,
     wanted_of,
+    wanted_perhaps,
 )
 from sshwrap.errors import ExitStatus, UserError
 from sshwrap.paths import Places
@@ -72,6 +73,10 @@ def _put_right(found: Examined, options: Namespace, places: Places) -> ExitStatu
         wanted["GatewayPorts"] = options.gateway_ports
     if found.line is None or not wanted:
         show(found, verbose=options.verbose)
+        why_not = _why_not_seen(found, how)
+        if why_not is not None:
+            _say("")
+            return _by_hand(why_not)
         if found.line is not None:
             _say("", "nothing to do: nothing is wrong here that --fix puts right")
         return _status(found)
@@ -101,6 +106,16 @@ def _put_right(found: Examined, options: Namespace, places: Places) -> ExitStatu
     if isinstance(plan, Plan) and root is not None:
         _raise_unless_applied(_apply(root, found, plan))
     return _after(found, changes, options, places, has_undo=root is not None)
+
+
+def _why_not_seen(found: Examined, how: Options) -> ByHand | None:
+    """Nothing is known to be wrong; where that is because nothing could be seen, and nothing could
+    be changed either, that is the answer."""
+    wanted = wanted_perhaps(found.findings, how)
+    if found.line is None or not wanted:
+        return None
+    plan = plan_fix(found.facts, found.subject.profile, wanted, how)
+    return plan if isinstance(plan, ByHand) else None
 
 
 def _after(

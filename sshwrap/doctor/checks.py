@@ -42,6 +42,12 @@ CHECKS: tuple[Check, ...] = (
     Check("key-options", _ACCOUNT, "the key may do what is asked", checks_account.key_options),
     Check("root", _ACCOUNT, "the account may change its sshd", checks_account.root),
     Check(
+        "sshd-configuration",
+        _SERVER,
+        "sshd accepts its configuration",
+        checks_server.sshd_configuration,
+    ),
+    Check(
         "allow-tcp-forwarding",
         _SERVER,
         "AllowTcpForwarding allows the forwards",

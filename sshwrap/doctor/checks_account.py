@@ -45,7 +45,7 @@ def sign_in(facts: Facts, asked: Asked) -> Judged:
         failure = found.failure
         if failure.kind in HOST_KEY and _host_key_is_told(facts):
             return unknown("nobody has accepted the host key that it shows now")
-        if failure.kind in ON_THE_WAY and _way_is_told(facts):
+        if _is_no_ssh(facts) or (failure.kind in ON_THE_WAY and _way_is_told(facts)):
             return unknown("there is no connection to sign in over")
         said = failure.said if failure.said.startswith("ssh: ") else f"ssh: {failure.said}"
         return fail(
@@ -85,6 +85,12 @@ def _way_is_told(facts: Facts) -> bool:
     # A name that nobody could be asked for in time is told by no check of the path.
     told = (Answer.REFUSED, Answer.TIMEOUT, Answer.NO_ROUTE)
     return no_name or (connected is not None and connected.answer in told)
+
+
+def _is_no_ssh(facts: Facts) -> bool:
+    """Whether what answers there is not sshd: told by the check of its greeting."""
+    banner = value_of(facts.way.banner)
+    return facts.way.jump is None and banner is not None and not banner.startswith("SSH-")
 
 
 def shell(facts: Facts, asked: Asked) -> Judged:

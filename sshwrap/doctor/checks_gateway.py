@@ -203,6 +203,12 @@ def _not_openssh(text: str) -> tuple[str, ...]:
     return (f"by that server's own manual ({text[:MAX_SHOWN]}): remote forwards on every address",)
 
 
+def _is_old_session(facts: Facts) -> bool:
+    """Whether what was tried went over the running tunnel, which may be older than a reload."""
+    sign_in = value_of(facts.account.sign_in)
+    return sign_in is not None and sign_in.over_tunnel
+
+
 def _differ(
     facts: Facts,
     asked: Asked,
@@ -216,6 +222,15 @@ def _differ(
     where = origin(facts, "gatewayports")
     later = _first_wrong(asked.remote_ports, by_file)
     fold = f'GatewayPorts is "{by_file}" in its files, "{running}" in the running sshd'
+    if wrong is not None and later is None and _is_old_session(facts):
+        return fail(
+            f'its files say "{by_file}", and the tunnel\'s own session does "{running}"' + where,
+            f"A session keeps the rules that it began with. {DASH_G}",
+            "begin a new one; if it is no better, sshd has not been reloaded:",
+            line(f"sshwrap restart {asked.profile.name}"),
+            *reload_lines(facts),
+            fold=f'GatewayPorts is "{by_file}" in its files, "{running}" in the tunnel\'s session',
+        )
     if wrong is not None and later is None:
         return fail(
             said + where,

@@ -65,6 +65,13 @@ def ssh_version(facts: Facts, asked: Asked) -> Judged:
 
 
 def ssh_config(facts: Facts, asked: Asked) -> Judged:
+    if facts.here.fault:
+        return fail(
+            facts.here.fault,
+            "sshwrap up refuses it for that reason, before anything is tried.",
+            "change the profile, or what ssh_config says of this destination:",
+            line("sshwrap check"),
+        )
     if isinstance(facts.here.config, Unknown):
         return unknown(facts.here.config)
     config = facts.here.config.value

@@ -58,6 +58,23 @@ def server_version(facts: Facts) -> Version | None:
     return None if software is None else software.openssh
 
 
+def sshd_configuration(facts: Facts, asked: Asked) -> Judged | None:
+    valid = facts.server.is_valid
+    if not signed_in(facts) or not isinstance(valid, Known):
+        return None  # why it cannot be told stands with the keywords
+    if valid.value:
+        return ok("sshd -t is content with its files")
+    said = facts.server.fault or "it does not say why"
+    return fail(
+        f"sshd refuses its configuration as it is: {said}",
+        "The running sshd goes on with what it has read; at its next reload, restart or reboot it "
+        "ends, and nobody gets in any more.",
+        "on the server, as root, from a session that stays open until this says nothing:",
+        line("sshd -t"),
+        fold="sshd refuses its own files",
+    )
+
+
 def allow_tcp_forwarding(facts: Facts, asked: Asked) -> Judged | None:
     kinds = tcp_kinds(asked)
     if not kinds:

@@ -109,6 +109,7 @@ class Here:
     identities: Fact[tuple[Identity, ...]] = NOT_ASKED
     agent: Fact[tuple[str, ...]] = NOT_ASKED  # fingerprints that it holds; Unknown: no agent
     targets: Fact[tuple[Target, ...]] = NOT_ASKED
+    fault: str = ""  # why `up` would refuse it before anything is tried
     profiles_at_server: int = 1  # how many profiles of the file go to this server
 
 

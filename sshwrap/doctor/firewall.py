@@ -176,7 +176,7 @@ def _iptables_rule(rule: str, port: int) -> str:
     """The target of a rule that a stranger's connection to this port meets; "other": it does not;
     "" where that is not to be told."""
     target = re.search(r"-j (\S+)", rule)
-    if target is None or re.search(r"-i lo\b|-p (udp|icmp|ipv6-icmp)\b", rule):
+    if target is None or re.search(r"(?<!! )-i lo\b|(?<!! )-p (udp|icmp|ipv6-icmp)\b", rule):
         return "other"
     if re.search(r"(--ctstate|--state) (?!\S*NEW)\S+", rule):
         return "other"
@@ -186,7 +186,7 @@ def _iptables_rule(rule: str, port: int) -> str:
     if target[1] == "LOG":
         return "other"
     rest = re.sub(
-        r"-A INPUT|-p tcp|-m (tcp|multiport|conntrack|state|comment)|--dports? \S+|-j \S+"
+        r"-A INPUT|! -i lo\b|-p tcp|-m (tcp|multiport|conntrack|state|comment)|--dports? \S+|-j \S+"
         r'|--comment ("[^"]*"|\S+)|(--ctstate|--state) \S+|--reject-with \S+',
         "",
         rule,

@@ -93,6 +93,7 @@ class Question:
     control_path: str | None = None
     snapshot: Mapping[str, Any] | None = None
     profiles_at_server: int = 1
+    fault: str = ""  # as in facts.Here
     admin: str | None = None
     record: SessionRecord | None = None
 
@@ -154,7 +155,7 @@ class _Gatherer:
         self.begun = self.pump.now()
         asked = self.question
         version, ssh = ask_version(asked.ssh, asked.environ)
-        here = Here(ssh=version, profiles_at_server=asked.profiles_at_server)
+        here = Here(ssh=version, fault=asked.fault, profiles_at_server=asked.profiles_at_server)
         if isinstance(version, Unknown):
             self.know(here=here)
             return self.facts
@@ -164,7 +165,9 @@ class _Gatherer:
             home = ssh_home() or asked.environ.get("HOME", "")
             here = replace(
                 here,
-                identities=Known(look_at_identities(config.value, home)),
+                identities=Known(
+                    look_at_identities(config.value, home, asked.profile.identity_file)
+                ),
                 agent=ask_agent(config.value, asked.environ, home),
             )
             self.connection = self._connect(version.value, ssh)

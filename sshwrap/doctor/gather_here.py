@@ -128,10 +128,14 @@ def ssh_home() -> str:
         return ""
 
 
-def look_at_identities(config: ClientConfig, home: str) -> tuple[Identity, ...]:
-    """The files that ssh would try, in its order. `home`: what `~` stands for."""
-    named = [*config.values.get("identityfile", ())]
-    return tuple(_identity(_expanded(path, home), home) for path in dict.fromkeys(named))
+def look_at_identities(
+    config: ClientConfig, home: str, wanted: Sequence[str] = ()
+) -> tuple[Identity, ...]:
+    """The files that ssh would try, in its order. `home`: what `~` stands for; `wanted`: those of
+    the profile, of which ssh -G leaves out what is not there."""
+    plain = [path for path in wanted if "%" not in path and "$" not in path]
+    named = [_expanded(path, home) for path in (*plain, *config.values.get("identityfile", ()))]
+    return tuple(_identity(path, home) for path in dict.fromkeys(named))
 
 
 def _expanded(path: str, home: str) -> str:

@@ -104,6 +104,7 @@ def look_at_port(
     pump.until(lambda: look.connected is not None, seconds + 0.2)
     look.close()
     first = look.greeting.split(b"\n")[0].decode(errors="replace").rstrip("\r")
-    if first:
+    is_open = look.connected is not None and look.connected.answer is Answer.OPEN
+    if first or is_open:  # open, and silent for all that time
         return replace(way, banner=Known(bounded(clean(first), 300)))
     return way

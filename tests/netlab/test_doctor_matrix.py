@@ -54,7 +54,7 @@ def doctor(cli: HomeCli, *words: str) -> Done:
 def typed(cli: HomeCli, password: str, *words: str) -> tuple[int, str]:
     """The same at a terminal, where sudo's password is typed once: exit status and the screen."""
     with terminal(cli, "doctor", "web", *words) as screen:
-        screen.wait_for_words("[sudo] password for tunnel: ", within=WITHIN)
+        screen.wait_for_words("[sudo] password for tunnel:", within=WITHIN)
         screen.type(password.encode() + b"\n")
         status = screen.wait(within=WITHIN)
         assert password not in screen.screen

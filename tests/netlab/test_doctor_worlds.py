@@ -8,6 +8,7 @@ SSHWRAP_SLOW=1.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,7 +123,7 @@ def open_key(lab: Lab, cli: HomeCli) -> None:
     lab.home.run("chmod", "644", KEY)
 
 
-@world("identity-file", "fail", "is not there", also=("sign-in",))
+@world("identity-file", "warn", "is not there")
 def no_such_key(lab: Lab, cli: HomeCli) -> None:
     cli.profiles(web={"identity_file": "~/.ssh/nosuch"})
 
@@ -152,14 +153,21 @@ def start_agent(lab: Lab, cli: HomeCli) -> None:
     cli.env["SSH_AUTH_SOCK"] = place
 
 
-@world("ssh-config", "fail", "-R *:12345")
+@world("ssh-config", "fail", "*:12345", "the same listener")
 def the_forward_twice(lab: Lab, cli: HomeCli) -> None:
     lab.home.put("/srv/you/.ssh/config", "RemoteForward *:12345 localhost:8081\n", "you")
 
 
-@world("ssh-config", "warn", "RemoteForward", also=("privileged-port",))
+@world("ssh-config", "warn", "*:12399", also=("port-free",))
 def one_more_that_fails(lab: Lab, cli: HomeCli) -> None:
-    lab.home.put("/srv/you/.ssh/config", "RemoteForward *:80 localhost:8080\n", "you")
+    lab.faults.hold_port(12399)
+    lab.home.put("/srv/you/.ssh/config", "RemoteForward *:12399 localhost:8080\n", "you")
+
+
+@world("sshd-configuration", "fail", "Nonsense", "sshd -t")
+def a_configuration_that_is_broken(lab: Lab, cli: HomeCli) -> None:
+    lab.server.run("sh", "-c", "echo 'Nonsense yes' >> /etc/ssh/sshd_config")
+    cli.profiles(web={"destination": "root@vps4.example.com"})
 
 
 # --- the way ---------------------------------------------------------------------------------
@@ -235,7 +243,7 @@ def another_program(lab: Lab, cli: HomeCli) -> None:
     lab.faults.hold_port(PORT)
 
 
-@world("port-free", "fail", "The other half", "0.0.0.0")
+@world("port-free", "fail", "the other half", "0.0.0.0")
 def another_program_on_one_family(lab: Lab, cli: HomeCli) -> None:
     lab.faults.hold_port(PORT, "v4")
 
@@ -263,10 +271,12 @@ def a_tunnel_of_the_same_account(lab: Lab, cli: HomeCli) -> None:
 def our_stale_session(lab: Lab, cli: HomeCli) -> None:
     cli.up("web")
     lab.faults.home_reboot()
+    for left in Path(cli.places().control_dir).iterdir():
+        left.unlink()  # sockets of an ssh that had no time to take its own away
     assert lab.server.listeners(PORT)
 
 
-@world("port-free", "fail", "our own dead session", "reclaim is false", also=("client-alive",))
+@world("port-free", "fail", "this very account", also=("client-alive",))
 def our_stale_session_that_stays(lab: Lab, cli: HomeCli) -> None:
     cli.profiles(web={"reclaim": False})
     our_stale_session(lab, cli)
@@ -300,7 +310,7 @@ def edited_and_not_reloaded(lab: Lab, cli: HomeCli) -> None:
 # --- live ------------------------------------------------------------------------------------
 
 
-@world("forwards", "ok", "*:12345 listens as asked", plain=True)
+@world("forwards", "ok", "as asked: *:12345", plain=True)
 def up(lab: Lab, cli: HomeCli) -> None:
     cli.up("web")
 
@@ -322,14 +332,20 @@ def up_on_one_half(lab: Lab, cli: HomeCli) -> None:
     cli.wait_until("web", lambda tunnel: tunnel["forwards"][0]["reach"] == "half_bound")
 
 
-@world("forwards", "fail", "on the server only", also=("gateway-ports", "test-port", "from-here"))
+@world("forwards", "fail", "on the server only", also=("gateway-ports", "test-port"))
 def up_on_the_server_only(lab: Lab, cli: HomeCli) -> None:
     lab.server.reload_sshd(GatewayPorts="no")
     cli("up", "-d", "web", "--timeout", "20")
     cli.wait_until("web", lambda tunnel: tunnel["forwards"][0]["reach"] == "loopback_only")
 
 
-@world("forwards", "fail", "older than its last reload", "sshwrap restart web", also=("from-here",))
+@world(
+    "gateway-ports",
+    "fail",
+    "the rules that it began with",
+    "sshwrap restart web",
+    also=("forwards", "test-port"),
+)
 def up_since_before_the_reload(lab: Lab, cli: HomeCli) -> None:
     up_on_the_server_only(lab, cli)
     lab.server.reload_sshd(GatewayPorts="clientspecified")
@@ -434,7 +450,7 @@ def test_each_check_is_seen_well_and_where_it_can_be_wrong_wrong() -> None:
     seen = {(row.check, row.verdict) for row in ROWS} | {(one[2], one[3]) for one in WORLDS}
     # Every look sees these well, whatever else is asked.
     always = {"ssh-version", "ssh-config", "latency", "tcp", "banner", "host-key", "sign-in"}
-    always |= {"identity-file", "test-port"}
+    always |= {"identity-file", "test-port", "sshd-configuration"}
     wrong = {name for row in ROWS for name in row.wrong} | {n for one in WORLDS for n in one[5]}
     # A slow way and an old ssh are for tables; the two others are never wrong.
     never = {"ssh-version", "latency", "root", "shell", "loop"}
