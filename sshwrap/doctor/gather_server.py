@@ -181,8 +181,8 @@ def port_facts(
     record: SessionRecord | None,
     as_other: bool = False,
 ) -> Port:
-    """`is_up`: the profile's tunnel is, so that what is the account's there is its own. `as_other`:
-    somebody else has signed in to look, to whom the account's own listeners are another's."""
+    """`is_up`: the profile's tunnel is. `as_other`: somebody else has signed in, to whom the
+    account's own sockets are another's."""
     if forward.listen_path is not None:
         return _path_facts(session, forward, is_up=is_up, as_other=as_other)
     port = forward.listen_port
@@ -197,7 +197,9 @@ def port_facts(
         forward,
         Known(at_port),
         programs=read_programs(session.parts.get("programs"), port),
-        is_ours=is_up and any(as_other or one.owner is not Owner.OTHER for one in at_port),
+        # ssh has confirmed it, so one of those who listen is ours, whoever it is shown as: dropbear
+        # listens as root, and to another account that looks all of ours are somebody else's.
+        is_ours=is_up and bool(at_port),
         recorded=_is_recorded(session, look.value, at_port, record),
         address_exists=_address_exists(session, forward),
     )

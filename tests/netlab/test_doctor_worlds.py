@@ -271,8 +271,9 @@ def a_tunnel_of_the_same_account(lab: Lab, cli: HomeCli) -> None:
 def our_stale_session(lab: Lab, cli: HomeCli) -> None:
     cli.up("web")
     lab.faults.home_reboot()
-    for left in Path(cli.places().control_dir).iterdir():
-        left.unlink()  # sockets of an ssh that had no time to take its own away
+    places = cli.places()
+    for left in (*Path(places.control_dir).iterdir(), Path(places.background_socket)):
+        left.unlink()  # of those that had no time to take their own away
     assert lab.server.listeners(PORT)
 
 

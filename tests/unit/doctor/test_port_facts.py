@@ -19,7 +19,7 @@ def session(*owners: Owner) -> Session:
     ("owner", "is_up", "as_other", "is_ours"),
     [
         (Owner.ACCOUNT, True, False, True),
-        (Owner.OTHER, True, False, False),
+        (Owner.OTHER, True, False, True),  # ssh has confirmed it; dropbear listens as root
         (Owner.OTHER, True, True, True),  # root looks, and the tunnel is the account's
         (Owner.OTHER, False, True, False),
         (Owner.ACCOUNT, False, False, False),
