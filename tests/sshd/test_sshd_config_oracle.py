@@ -1,6 +1,7 @@
 """Our reading of sshd_config against a real `sshd -T -C`, on configurations drawn at random.
 
-SSHWRAP_SLOW=1 draws 5,000 instead of 150.
+SSHWRAP_SLOW=1 draws 5,000 instead of 150, and asks the sshd of other systems as well, where
+scripts/systems has built them: each in its own root, of which nothing changes.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -18,6 +20,7 @@ import pytest
 
 from sshwrap.doctor.sshd_config import Criteria, Origin, Unsupported, evaluate, origin_of
 from sshwrap.ssh.version import Version
+from tests.netlab.server import system
 from tests.support.needs import needs_sshd
 from tests.support.sshd import find_sshd
 from tests.support.sshd_configs import USERS, VALUES, Drawn, Oracle, draw, normal
@@ -29,15 +32,42 @@ BATCHES = 10
 EACH = 500 if IS_SLOW else 15
 
 
-@pytest.fixture(scope="module")
-def oracle(tmp_path_factory: pytest.TempPathFactory) -> Oracle:
-    key = tmp_path_factory.mktemp("key") / "host_key"
+SYSTEMS = ("", "bullseye", "trixie") if IS_SLOW else ("",)
+# The files that it is asked about are seen in there as well, in a mount namespace of its own.
+IN_ANOTHER_SYSTEM = """#!/bin/sh
+exec unshare -m sh -c 'mount --rbind /tmp "$0/tmp" && mkdir -p "$0/run/sshd" &&
+    exec chroot "$0" /usr/sbin/sshd "$@"' {root} "$@"
+"""
+
+
+@pytest.fixture(scope="module", params=SYSTEMS)
+def oracle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Oracle:
+    folder = tmp_path_factory.mktemp("key")
+    key = folder / "host_key"
     make_key(key)
+    if request.param:
+        return Oracle(str(sshd_of(request.param, folder)), str(key))
     program = find_sshd()
     assert program is not None
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd -T wants it, as -t does
     return Oracle(program, str(key))
+
+
+def sshd_of(name: str, folder: Path) -> Path:
+    """A program that is the sshd of that system."""
+    try:
+        root = system(name)
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    if os.geteuid() != 0:
+        pytest.skip("only root can enter another system")
+    if not folder.is_relative_to("/tmp"):
+        pytest.skip("its files would not be seen there: pytest's folder is not below /tmp")
+    program = folder / "sshd"
+    program.write_text(IN_ANOTHER_SYSTEM.format(root=shlex.quote(root)))
+    program.chmod(0o755)
+    return program
 
 
 def make_key(path: Path) -> None:
