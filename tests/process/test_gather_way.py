@@ -100,7 +100,7 @@ def test_it_says_nothing_at_all(control_dir: Path) -> None:
         facts = ask(control_dir, port=port)
     assert kind(facts) == "greeting_timeout"
     assert known(facts.way.tcp).answer is Answer.OPEN
-    assert isinstance(facts.way.banner, Unknown)
+    assert known(facts.way.banner) == ""
 
 
 def test_a_web_server(control_dir: Path) -> None:
@@ -131,7 +131,8 @@ def test_nobody_listens(control_dir: Path) -> None:
 
 def test_no_such_name(control_dir: Path) -> None:
     facts = ask(control_dir, "no-such-name.invalid")
-    assert isinstance(facts.way.addresses, Unknown)
+    # None, or where no name server answers in time not even that.
+    assert facts.way.addresses == Known(()) or isinstance(facts.way.addresses, Unknown)
     assert known(facts.way.tcp).answer in (Answer.UNRESOLVED, Answer.TIMEOUT)
 
 
